@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fields: the header or trailer fields of one message, in order (RFC 9110 section 5). Names are lower case always (the readers
+ * see to that; HTTP/2 demands it and HTTP/1.1 does not care). Names the program acts on have an id, found once when the field is
+ * added; all others are FIELD_OTHER. Several fields of one name stay several fields.
+ *
+ * The spans are not owned: they point into the arena given to fields_add callers, or to static text, and live as long.
+ */
+#ifndef POSTERN_HTTP_FIELDS_H
+#define POSTERN_HTTP_FIELDS_H
+
+#include "base/arena.h"
+#include "base/span.h"
+
+/* id, name */
+#define FIELD_LIST(X)                                                                                                  \
+    X(ACCEPT_ENCODING, "accept-encoding")                                                                              \
+    X(AGE, "age")                                                                                                      \
+    X(ALT_SVC, "alt-svc")                                                                                              \
+    X(API_KEY, "api-key")                                                                                              \
+    X(AUTHORIZATION, "authorization")                                                                                  \
+    X(CACHE_CONTROL, "cache-control")                                                                                  \
+    X(CACHE_STATUS, "cache-status")                                                                                    \
+    X(CONNECTION, "connection")                                                                                        \
+    X(CONTENT_ENCODING, "content-encoding")                                                                            \
+    X(CONTENT_LENGTH, "content-length")                                                                                \
+    X(CONTENT_TYPE, "content-type")                                                                                    \
+    X(COOKIE, "cookie")                                                                                                \
+    X(DATE, "date")                                                                                                    \
+    X(EXPECT, "expect")                                                                                                \
+    X(FORWARDED, "forwarded")                                                                                          \
+    X(HOST, "host")                                                                                                    \
+    X(HTTP2_SETTINGS, "http2-settings")                                                                                \
+    X(KEEP_ALIVE, "keep-alive")                                                                                        \
+    X(PROXY_AUTHENTICATE, "proxy-authenticate")                                                                        \
+    X(PROXY_AUTHORIZATION, "proxy-authorization")                                                                      \
+    X(PROXY_CONNECTION, "proxy-connection")                                                                            \
+    X(RETRY_AFTER, "retry-after")                                                                                      \
+    X(RETRY_AFTER_MS, "retry-after-ms")                                                                                \
+    X(SEC_WEBSOCKET_PROTOCOL, "sec-websocket-protocol")                                                                \
+    X(SERVER, "server")                                                                                                \
+    X(SET_COOKIE, "set-cookie")                                                                                        \
+    X(STRICT_TRANSPORT_SECURITY, "strict-transport-security")                                                          \
+    X(TE, "te")                                                                                                        \
+    X(TRACEPARENT, "traceparent")                                                                                      \
+    X(TRACESTATE, "tracestate")                                                                                        \
+    X(TRAILER, "trailer")                                                                                              \
+    X(TRANSFER_ENCODING, "transfer-encoding")                                                                          \
+    X(UPGRADE, "upgrade")                                                                                              \
+    X(USER_AGENT, "user-agent")                                                                                        \
+    X(WWW_AUTHENTICATE, "www-authenticate")                                                                            \
+    X(X_FORWARDED_FOR, "x-forwarded-for")                                                                              \
+    X(X_FORWARDED_PROTO, "x-forwarded-proto")                                                                          \
+    X(X_REQUEST_ID, "x-request-id")                                                                                    \
+    X(X_SHOULD_RETRY, "x-should-retry")                                                                                \
+    X(X_STAINLESS_READ_TIMEOUT, "x-stainless-read-timeout")                                                            \
+    X(X_STAINLESS_RETRY_COUNT, "x-stainless-retry-count")
+
+enum field_id {
+    FIELD_OTHER,
+#define X(id, name) FIELD_##id,
+    FIELD_LIST(X)
+#undef X
+        FIELD_ID_COUNT
+};
+
+struct field {
+    struct span name, value;
+    enum field_id id;
+};
+
+struct fields {
+    struct field *at;
+    unsigned count, cap;
+};
+
+/* The id of a lower-case name, FIELD_OTHER when it is none of ours. Costs a switch on length and one comparison. */
+enum field_id field_id(struct span lower_name);
+/* The name of an id; empty for FIELD_OTHER. */
+struct span field_name(enum field_id id);
+
+/* Appends a field; `name` must be lower case. The list itself grows in the arena. */
+void fields_add(struct fields *fields, struct arena *arena, struct span name, struct span value);
+/* The same with a known id. */
+void fields_add_id(struct fields *fields, struct arena *arena, enum field_id id, struct span value);
+/* Removes every field of that id/name and adds one with this value. */
+void fields_set(struct fields *fields, struct arena *arena, struct span name, struct span value);
+/* Removes every field of that id / name; returns how many. */
+unsigned fields_remove(struct fields *fields, enum field_id id);
+unsigned fields_remove_name(struct fields *fields, struct span lower_name);
+/* The first field of that id / name, or NULL; valid until the list is changed. */
+const struct field *fields_find(const struct fields *fields, enum field_id id);
+const struct field *fields_find_name(const struct fields *fields, struct span lower_name);
+/* The value of the first field of that id, or the empty span. */
+struct span fields_value(const struct fields *fields, enum field_id id);
+/* Whether the comma-separated list made of all fields of that id holds the token (case-insensitive). */
+bool fields_has_token(const struct fields *fields, enum field_id id, struct span token);
+/* A copy whose list lies in `arena`; the bytes are shared, not copied. */
+void fields_copy(struct fields *to, struct arena *arena, const struct fields *from);
+
+#endif
