@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mock: a deterministic model that speaks the OpenAI and Azure OpenAI APIs, for `mock: {}` targets and `postern mock`.
+ * Pure: it is given a request and the time and says what to send; the caller sends, waits and cuts. The same request,
+ * counter and time give the same bytes.
+ *
+ * Facts people may rely on (and do, in their tests):
+ *   - Any model name is accepted and echoed.
+ *   - One token is four characters of text, begun ones count: ceil(characters / 4). Usage follows from that.
+ *   - Text begins "This is the mock model. You said: " and the last user message, cut at 400 characters; max_tokens
+ * (and its newer names) lengthens it with fixed words when the request asks "min_tokens", and always cuts it:
+ * finish_reason "length".
+ *   - With tools and a tool_choice other than "none": a tool is called when tool_choice is "required" or names it, or
+ * when the last user message has the word "tool" or the tool's name in it and no tool has answered yet. Arguments
+ * satisfy its schema.
+ *   - response_format json_schema (text.format in the Responses API) gives an object that satisfies the schema:
+ * required and optional properties, enum, const, anyOf, arrays, $ref into $defs. json_object gives {"answer":"..."}.
+ *   - Embeddings are unit vectors made from a hash of the input, 1536 numbers unless `dimensions` says otherwise.
+ *   - usage in a stream: only when stream_options.include_usage is true, exactly as OpenAI does.
+ *
+ * Faults come from struct mock_options or, per request, from the fields x-mock-*; see mock_options_field.
+ *
+ *     struct mock_run *run = mock_start(arena, &options, &state, &request);
+ *     ... wait run->answer.delay; send the head; then
+ *     while ((step = mock_next(run, &out, &pause)) == MOCK_MORE) { send out; wait pause; }
+ */
+#ifndef POSTERN_OPENAI_MOCK_H
+#define POSTERN_OPENAI_MOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/compiler.h"
+#include "base/span.h"
+
+/* "Not at all" for the *_after options, which count events from 0. */
+#define MOCK_NEVER UINT32_MAX
+
+struct mock_options {
+    uint64_t latency;           /* µs before the head */
+    uint64_t chunk_interval;    /* µs between events of a stream */
+    unsigned chunks;            /* pieces of text per streamed answer; 0: words_per_chunk decides */
+    unsigned words_per_chunk;   /* at least 1 */
+    unsigned tokens_per_second; /* 0: no; else pieces are paced by their tokens, and JSON answers take as long as their
+                                   tokens */
+    bool azure; /* content filter annotations, first chunk with empty choices, Azure's headers and error bodies */
+
+    unsigned status;         /* 0: none; else 4xx or 5xx: this error instead of an answer */
+    uint64_t retry_after_ms; /* with status 429 or 503: fields retry-after-ms and retry-after; 0: left out */
+    unsigned every;          /* the error hits every Nth request; 0 and 1: all */
+    unsigned percent;        /* 1..99: it hits this share, chosen by seed and counter; 0: off */
+    uint64_t seed;
+
+    unsigned error_after; /* an error event inside the 200 stream after N events, then the end without [DONE] */
+    unsigned cut_after;   /* the connection ends after N events; of a JSON answer, half goes out */
+    unsigned stall_after; /* silence for ever after N events; of a JSON answer, nothing but the head goes out */
+
+    uint64_t tokens_per_minute; /* 0: no limit; cost is the prompt's tokens + max_tokens (16 if absent), as Azure
+                                   estimates */
+};
+
+/* Quick answers without faults: no latency, no interval, one word per chunk, *_after MOCK_NEVER. */
+void mock_options_init(struct mock_options *options);
+
+enum mock_field { MOCK_FIELD_OTHER, MOCK_FIELD_TAKEN, MOCK_FIELD_BAD };
+/*
+ * Lets a request field change the options for its request: x-mock-status, x-mock-latency-ms, x-mock-chunks,
+ * x-mock-chunk-interval-ms, x-mock-cut-after, x-mock-stall-after, x-mock-error-after, x-mock-retry-after-ms (all
+ * decimal numbers) and x-mock-azure (true, false). `name` is lower case. BAD: an x-mock- name or value that is not
+ * understood (answer 400: a test with a misspelt field must not pass); OTHER: not one of these.
+ */
+enum mock_field mock_options_field(struct mock_options *options, struct span name, struct span value);
+
+/* What a mock remembers between requests; zero-initialised, one per worker and target. */
+struct mock_state {
+    uint64_t requests; /* begun so far */
+    uint64_t window_start, window_tokens;
+};
+
+struct mock_request {
+    struct span operation; /* name in the operation table: chat, completions, embeddings, responses, ... */
+    struct span model;     /* from path or query; empty: the body's, else "mock" */
+    struct span resource;  /* what follows the operation in the path, "/gpt-4o" for GET /v1/models/gpt-4o; else empty */
+    struct span body;      /* whole */
+    uint64_t wall;         /* µs since 1970 */
+};
+
+struct mock_header {
+    struct span name, value; /* name in lower case */
+};
+
+struct mock_answer {
+    unsigned status;
+    struct span content_type;
+    const struct mock_header *headers; /* without content-type and content-length */
+    unsigned header_count;
+    bool stream;     /* unknown length, sent event by event */
+    uint64_t length; /* of the body when !stream */
+    uint64_t delay;  /* µs to wait before the head */
+    bool known;      /* false: no such operation (the answer is a 404) */
+    uint64_t input_tokens, output_tokens;
+};
+
+struct mock_run {
+    struct mock_answer answer;
+    struct mock_script *script; /* private */
+};
+
+/*
+ * Plans the answer. Everything lies in `arena`, the request's spans must live as long. Never NULL: a request that is
+ * not understood gets an OpenAI-shaped error answer.
+ */
+MUST_CHECK struct mock_run *mock_start(struct arena *arena, const struct mock_options *options,
+                                       struct mock_state *state, const struct mock_request *request);
+
+enum mock_step {
+    MOCK_MORE,  /* bytes were appended; call again after *ret_pause µs */
+    MOCK_END,   /* the last bytes were appended (maybe none): end the body */
+    MOCK_CUT,   /* bytes may have been appended: send them and end the connection without ending the body */
+    MOCK_STALL, /* send nothing more and do not end; the caller's deadline or the client's does */
+};
+
+/* Appends the next event of a stream, or the whole body of another answer, to `out`. Not to be called after a step
+ * other than MORE. */
+enum mock_step mock_next(struct mock_run *run, struct buffer *out, uint64_t *ret_pause);
+
+#endif
