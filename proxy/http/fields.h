@@ -79,6 +79,11 @@ enum field_id field_id(struct span lower_name);
 /* The name of an id; empty for FIELD_OTHER. */
 struct span field_name(enum field_id id);
 
+/* Whether that field may not be a trailer: framing, routing, credentials, controls (RFC 9110 6.5.1). */
+bool field_forbidden_as_trailer(enum field_id id);
+
+/* Makes room for `count` fields more, so that adding them allocates nothing. */
+void fields_reserve(struct fields *fields, struct arena *arena, unsigned count);
 /* Appends a field; `name` must be lower case. The list itself grows in the arena. */
 void fields_add(struct fields *fields, struct arena *arena, struct span name, struct span value);
 /* The same with a known id. */

@@ -36,7 +36,7 @@ enum body_framing {
 
 struct message {
     enum http_version version;
-    /* request */
+    /* request; in an answer, `method` alone is set, to the method asked */
     enum http_method method;
     struct span method_text;
     struct span target;    /* as received, origin form: path and query */
@@ -57,6 +57,8 @@ struct message {
 
 /* The method of a token; HTTP_OTHER when it is none of the list (methods are case-sensitive, RFC 9110 9.1). */
 enum http_method http_method(struct span token);
+/* The name of a method; empty for HTTP_OTHER. */
+struct span http_method_name(enum http_method method);
 /* The standard reason phrase of a status, "" when there is none (RFC 9110 section 15). */
 struct span http_reason(unsigned status);
 /*
