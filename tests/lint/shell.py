@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shell scripts parse, and files people run are executable."""
+import os
+import subprocess
+
+import _tree
+
+findings = []
+for path in ("dev", ".ci/run"):
+    done = subprocess.run(["bash", "-n", path], cwd=_tree.ROOT, capture_output=True, text=True)
+    findings += [f"{path}: {done.stderr}"] if done.returncode != 0 else []
+    findings += [] if os.access(_tree.ROOT / path, os.X_OK) else [f"{path}: not executable"]
+_tree.finish(findings, "Mend the script.")

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the end-to-end tests need beside Debian: Python and Node packages at the versions named in tests/e2e, and two Go programs.
+All of it goes to .cache/ and is made once; a stamp that holds the wish tells whether it must be made again.
+"""
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+
+from . import paths
+
+REQUIREMENTS = paths.TESTS / "e2e" / "requirements.txt"
+NODE_MANIFEST = paths.TESTS / "e2e" / "node" / "package.json"
+GO_NEEDED = (1, 24)
+GO_PROGRAMS = {
+    "h2spec": "github.com/summerwind/h2spec/cmd/h2spec@af83a65f0b6273ef38bf778d400d98892e7653d8",
+    "llm-d-inference-sim": "github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim@v0.10.2",
+}
+
+
+def call(command, **options):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **options)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout}")
+
+
+def stamped(stamp, wish, make):
+    """Calls make() unless `stamp` says that it was done for the same wish."""
+    digest = hashlib.sha256(wish.encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    make()
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(digest)
+
+
+def python_packages():
+    def make():
+        shutil.rmtree(paths.VENV, ignore_errors=True)
+        call([sys.executable, "-m", "venv", str(paths.VENV)])
+        call([str(paths.VENV / "bin" / "pip"), "install", "--quiet", "--no-input", "-r", str(REQUIREMENTS)])
+
+    stamped(paths.VENV / "stamp", sys.version + REQUIREMENTS.read_text(), make)
+
+
+def node_packages():
+    def make():
+        paths.NODE.mkdir(parents=True, exist_ok=True)
+        shutil.copy(NODE_MANIFEST, paths.NODE / "package.json")
+        call(["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"], cwd=paths.NODE)
+
+    stamped(paths.NODE / "stamp", NODE_MANIFEST.read_text(), make)
+
+
+def go_version():
+    if not shutil.which("go"):
+        return None
+    text = subprocess.run(["go", "version"], capture_output=True, text=True, env={**os.environ, "GOTOOLCHAIN": "local"}).stdout
+    found = re.search(r"go(\d+)\.(\d+)", text)
+    return tuple(map(int, found.groups())) if found else None
+
+
+def go_programs():
+    """Makes nothing where Go is missing or too old: the tests that need it then say why they are skipped."""
+    version = go_version()
+    if version is None or version < GO_NEEDED:
+        return
+    # The programs of the machine stay as they are: a cache, a module store and a target of our own.
+    env = {**os.environ, "GOTOOLCHAIN": "local", "GOPATH": str(paths.GO), "GOBIN": str(paths.GO / "bin"),
+           "GOCACHE": str(paths.GO / "build"), "GOFLAGS": "-modcacherw", "CGO_ENABLED": "0"}
+    for name, package in GO_PROGRAMS.items():
+        stamped(paths.GO / f"{name}.stamp", package, lambda: call(["go", "install", package], env=env))
+
+
+STEPS = {"python packages": python_packages, "node packages": node_packages, "go programs": go_programs}
+
+
+class Tools:
+    """Fetches in the background while the builds run; wait() reports what went wrong as setup/NAME."""
+
+    def __init__(self, report):
+        self.report = report
+        self.errors = {}
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        for name, step in STEPS.items():
+            try:
+                step()
+            except (RuntimeError, OSError) as error:
+                self.errors[name] = str(error)
+
+    def wait(self):
+        """True when the Python side stands, without which nothing can run."""
+        if self.thread.is_alive():
+            self.report.say("waiting for the packages the end-to-end tests need")
+        self.thread.join()
+        for name, error in self.errors.items():
+            self.report.failed(f"setup/{name}", error)
+        return "python packages" not in self.errors
