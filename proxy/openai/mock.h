@@ -8,7 +8,7 @@
  *   - Any model name is accepted and echoed.
  *   - One token is four characters of text, begun ones count: ceil(characters / 4). Usage follows from that.
  *   - Text begins "This is the mock model. You said: " and the last user message, cut at 400 characters; max_tokens
- * (and its newer names) lengthens it with fixed words when the request asks "min_tokens", and always cuts it:
+ * (and its newer names) cuts it:
  * finish_reason "length".
  *   - With tools and a tool_choice other than "none": a tool is called when tool_choice is "required" or names it, or
  * when the last user message has the word "tool" or the tool's name in it and no tool has answered yet. Arguments
@@ -34,6 +34,7 @@
 #include "base/buffer.h"
 #include "base/compiler.h"
 #include "base/span.h"
+#include "openai/operations.h"
 
 /* "Not at all" for the *_after options, which count events from 0. */
 #define MOCK_NEVER UINT32_MAX
@@ -80,11 +81,12 @@ struct mock_state {
 };
 
 struct mock_request {
-    struct span operation; /* name in the operation table: chat, completions, embeddings, responses, ... */
-    struct span model;     /* from path or query; empty: the body's, else "mock" */
-    struct span resource;  /* what follows the operation in the path, "/gpt-4o" for GET /v1/models/gpt-4o; else empty */
-    struct span body;      /* whole */
-    uint64_t wall;         /* µs since 1970 */
+    enum operation_id operation;
+    struct span model;    /* from path or query; empty: the body's, else "mock" */
+    struct span resource; /* what follows the operation in the path, "/gpt-4o" for GET /v1/models/gpt-4o; else empty */
+    struct span content_type; /* of the body */
+    struct span body;         /* whole */
+    uint64_t wall;            /* µs since 1970 */
 };
 
 struct mock_header {
