@@ -92,6 +92,7 @@ struct h1_reader {
     struct buffer partial;      /* a head or trailer section that came in pieces */
     unsigned line_start, lines; /* of the block being read: offset of the current line, lines complete */
     unsigned digits, extension; /* of the chunk size, of extensions so far */
+    unsigned interim;           /* 1xx answers so far */
     uint64_t left;              /* body or chunk bytes to come */
 };
 

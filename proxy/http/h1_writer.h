@@ -40,8 +40,8 @@ MUST_CHECK bool h1_write_response(struct buffer *out, const struct message *mess
 /* The interim answer HTTP/1.1 100 Continue. */
 void h1_write_continue(struct buffer *out);
 
-/* Longest chunk head: CRLF of the chunk before, 16 digits, CRLF. */
-#define H1_CHUNK_HEAD_MAX 20
+/* Longest chunk head: 16 digits and CRLF. */
+#define H1_CHUNK_HEAD_MAX 18
 /* Writes a chunk's size line into `room`, for gathered writes; returns its length. `len` must not be 0: that would end
  * the body. */
 size_t h1_chunk_head(char room[H1_CHUNK_HEAD_MAX], uint64_t len);
