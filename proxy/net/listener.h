@@ -51,6 +51,8 @@ struct accept_limit {
     struct list waiting; /* listeners that paused at the limit */
 };
 void accept_limit_init(struct accept_limit *limit, unsigned most);
+/* For transport_close: one connection less; lets paused listeners go on. */
+void accept_limit_release(struct accept_limit *limit);
 
 /* How long PROXY header and TLS handshake may take together, µs. */
 #define LISTENER_HANDSHAKE_TIMEOUT UINT64_C(10000000)

@@ -87,6 +87,8 @@ void loop_post(struct loop *loop, struct task *task);
  * once per turn. Asked from within a turn-end task it runs at the end of the next turn, which does not sleep.
  */
 void loop_at_end(struct loop *loop, struct task *task);
+/* Runs once in loop_destroy, for what net holds on its own account; task_cancel takes it back. */
+void loop_at_destroy(struct loop *loop, struct task *task);
 /* Takes the task off whichever queue it is on; nothing if on none. */
 void task_cancel(struct task *task);
 static inline bool task_queued(const struct task *task)
