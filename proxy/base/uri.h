@@ -40,8 +40,8 @@ MUST_CHECK bool uri_parse(struct span text, struct uri *ret, const char **ret_re
  * if not `zero`. */
 MUST_CHECK bool uri_parse_authority(struct span text, bool zero, struct uri_authority *ret, const char **ret_reason);
 
-/* The Host field for a URL: host in lower case, brackets where they belong, port unless it is the scheme's default. In
- * the arena. */
+/* The Host field for a URL ("localhost" for unix): host in lower case, brackets where they belong, port unless it is
+ * the scheme's default. In the arena. */
 struct span uri_host_field(const struct uri *uri, struct arena *arena);
 
 #endif
