@@ -24,6 +24,9 @@ static void grow(struct buffer *b, size_t size)
     size_t cap = MEMORY_BLOCK;
     while (cap < need)
         cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+    /* Consumed bytes made just enough room: a full pipe would be copied at every append if that were all it got. */
+    if (cap == b->cap && cap <= SIZE_MAX / 2)
+        cap *= 2;
     char *ptr = cap == MEMORY_BLOCK ? memory_block_get() : memory_alloc(cap);
     if (len)
         memcpy(ptr, b->ptr + b->start, len);
@@ -70,6 +73,8 @@ void buffer_splice(struct buffer *b, size_t at, size_t old_len, struct span with
 {
     size_t len = buffer_len(b);
     size_t tail = len - at - old_len;
+    if (old_len == 0 && with.len == 0)
+        return;
     if (with.len > old_len)
         (void)!buffer_reserve(b, with.len - old_len);
     char *place = b->ptr + b->start + at;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * list: an intrusive doubly linked list. The link lives inside the element; being on a list owns nothing.
- * A link that is on no list is zeroed or self-linked (list_link_init); list_remove on such a link does nothing, so an object
- * can always be taken off whatever list it may be on.
+ * A head is made with list_init. A link that is on no list is zeroed (or self-linked by list_init); list_remove on such
+ * a link does nothing, so an object can always be taken off whatever list it may be on.
  */
 #ifndef POSTERN_BASE_LIST_H
 #define POSTERN_BASE_LIST_H

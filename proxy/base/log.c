@@ -30,6 +30,14 @@ bool log_enabled(enum log_level level)
     return (int)level <= atomic_load_explicit(&log_level_now, memory_order_relaxed);
 }
 
+/* Part of a message may come from a peer: it must not forge a second line or command a terminal. */
+static void tame(char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
+            text[i] = ' ';
+}
+
 void log_write(enum log_level level, const char *area, const char *format, ...)
 {
     if (!log_enabled(level))
@@ -42,6 +50,9 @@ void log_write(enum log_level level, const char *area, const char *format, ...)
     if (len < 0)
         return;
     struct span message = span_of(text, (size_t)len < sizeof(text) ? (size_t)len : sizeof(text) - 1);
+    bool json = atomic_load(&log_format_now) == LOG_JSON;
+    if (!json)
+        tame(text, message.len);
 
     uint64_t wall = clock_wall();
     time_t seconds = (time_t)(wall / CLOCK_SECOND);
@@ -52,9 +63,9 @@ void log_write(enum log_level level, const char *area, const char *format, ...)
     (void)snprintf(stamp + at, sizeof(stamp) - at, ".%03uZ", (unsigned)(wall % CLOCK_SECOND / 1000));
 
     struct buffer line = {0};
-    if (atomic_load(&log_format_now) == LOG_JSON) {
-        buffer_format(&line, "{\"time\":\"%s\",\"level\":\"%s\",\"area\":\"%s\",\"message\":\"", stamp, level_names[level],
-                      area);
+    if (json) {
+        buffer_format(&line, "{\"time\":\"%s\",\"level\":\"%s\",\"area\":\"%s\",\"message\":\"", stamp,
+                      level_names[level], area);
         buffer_append_json(&line, message);
         buffer_append(&line, SPAN("\"}\n"));
     } else {
