@@ -62,22 +62,25 @@ struct json {
     enum json_event kind; /* SKIPPED: OBJECT_OPEN, ARRAY_OPEN, STRING, NUMBER, TRUE, FALSE or NULL */
 
     /* The reader's own: */
-    unsigned char state, within, step, need; /* what is expected; token under way and where in it; UTF-8 bytes due */
-    unsigned char low, high;                 /* range of the next UTF-8 byte */
-    bool skipping, is_key;
+    enum json_event event; /* the last */
+    const char *piece;     /* start of the piece under way and its offset in the whole input */
+    size_t piece_at;
+    unsigned char state, within, step,
+        need;                /* what is expected; token under way and where in it; bytes or digits due */
+    unsigned char low, high; /* range of the next UTF-8 byte */
+    bool is_key, skipping, leaving;
     unsigned max_depth, skip_depth;
-    size_t at;                  /* offset of the first byte not yet read */
-    size_t line, line_start;    /* 1-based line of `at`, offset of its first byte */
-    size_t skip_start, surplus; /* SKIPPED's start; bytes by which escapes exceed what they stand for */
-    size_t capture_limit;       /* json_capture's, for the next value; 0 = none */
-    char *capture, *out;        /* where the string under way goes, NULL = nowhere */
-    size_t out_len, out_limit;
+    size_t line, line_start;    /* 1-based line of the last white space read, offset of its first byte */
+    size_t skip_start, surplus; /* offset of what is skipped; bytes by which escapes exceed what they stand for */
+    char *capture, *out;        /* json_capture's buffer; where the token under way goes, NULL = nowhere */
+    size_t capture_limit, out_len, out_limit;
     bool out_used, out_over;   /* something is in `out`; something did not fit */
     uint32_t code, first_half; /* \u escape under way; the high surrogate before it, 0 = none */
+    const char *literal;       /* the word under way */
     const char *reason;        /* of JSON_BAD */
     size_t bad_at;
-    uint64_t objects[JSON_DEPTH_LIMIT / 64]; /* bit = container at that depth is an object */
-    char kept[JSON_TEXT_LIMIT];
+    uint64_t objects[JSON_DEPTH_LIMIT / 64]; /* bit = the container at that depth is an object */
+    char kept[JSON_TEXT_LIMIT];              /* a key or number that is cut or has escapes */
 };
 
 /* Ready for the first byte. More than `max_depth` (1..JSON_DEPTH_LIMIT) open containers are JSON_BAD. */

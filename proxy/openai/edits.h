@@ -28,11 +28,9 @@ struct edits {
     const struct request_info *info;
     struct edit_member *members; /* the body's, then those added; NULL until the first edit of a member */
     size_t member_count, member_cap;
-    struct edit_splice *splices; /* sorted, apart; complete once sealed */
+    struct span usage_inside; /* what include_usage puts into the body's own stream_options object; empty = nothing */
+    struct edit_splice *splices; /* those of edits_replace; all, sorted and apart, once sealed */
     size_t splice_count, splice_cap;
-    size_t raw_count;         /* those by edits_replace, at the front */
-    struct span usage_inside; /* what goes into the body's own stream_options object */
-    size_t usage_start, usage_end;
     bool sealed;
 };
 
@@ -80,7 +78,6 @@ struct edits_walk {
     struct span body;
     size_t at;   /* offset in the body */
     size_t next; /* splice */
-    bool inside; /* the splice's own bytes are due */
 };
 /* `body` is the whole original; it must stay in place during the walk. */
 void edits_begin(struct edits *edits, struct span body, struct edits_walk *walk);

@@ -96,15 +96,18 @@ struct request_reader {
     struct arena *arena;
     struct request_info *info;
     struct json json;
-    struct multipart *multipart;
+    struct multipart *multipart; /* NULL = JSON, or a boundary that is none */
     struct request_member *members;
     size_t member_cap;
-    struct table *names; /* the unknown names, once there are many */
-    uint64_t known;      /* bit = that known top-level name was seen */
-    int section;         /* the member under way */
-    int role;            /* of the string to come, inside text sections */
+    struct table *names;   /* of unknown members, once there are many */
+    uint32_t seen;         /* bit = that known member or field was given */
+    unsigned char known;   /* the known member under way */
+    unsigned char section; /* where in the body */
+    unsigned char role;    /* of the string to come, inside a text section */
+    unsigned char option_count;
+    struct span *options; /* names inside stream_options */
     char *capture;
-    size_t capture_len;
+    size_t capture_len, capture_limit;
 };
 
 /*
