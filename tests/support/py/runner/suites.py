@@ -44,7 +44,8 @@ def run(report, suite, files, binary, options=(), prefix=()):
     junit = paths.RESULTS / f"{suite}.xml"
     junit.unlink(missing_ok=True)
     command = [str(paths.VENV / "bin" / "python"), "-m", "pytest", "-q", "-p", "harness.plugin", "-p", "no:cacheprovider",
-               f"--rootdir={paths.TESTS}", f"--junitxml={junit}", "-n", str(2 * paths.JOBS), "--dist", "worksteal", *options,
+               f"--rootdir={paths.TESTS}", f"--junitxml={junit}", f"--basetemp={paths.CACHE / ('tmp-' + suite)}",
+               "-n", str(2 * paths.JOBS), "--dist", "worksteal", *options,
                *[str(paths.TESTS / f"{name}.py") for name in files]]
     env = paths.environment(PYTHONPATH=HARNESS, PYTHONDONTWRITEBYTECODE=1, POSTERN_BINARY=binary,
                             POSTERN_WRAP=" ".join(prefix), POSTERN_NODE=paths.NODE, POSTERN_GO=paths.GO / "bin",

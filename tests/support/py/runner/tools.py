@@ -16,9 +16,11 @@ from . import paths
 REQUIREMENTS = paths.TESTS / "e2e" / "requirements.txt"
 NODE_MANIFEST = paths.TESTS / "e2e" / "node" / "package.json"
 GO_NEEDED = (1, 24)
+# name -> module, versions of which the first that the proxy has is taken, package below it. h2spec's last release counts 145 cases,
+# the commit after it 146; not every proxy serves commits.
 GO_PROGRAMS = {
-    "h2spec": "github.com/summerwind/h2spec/cmd/h2spec@af83a65f0b6273ef38bf778d400d98892e7653d8",
-    "llm-d-inference-sim": "github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim@v0.10.2",
+    "h2spec": ("github.com/summerwind/h2spec", ["af83a65f0b6273ef38bf778d400d98892e7653d8", "v2.2.1+incompatible"], "cmd/h2spec"),
+    "llm-d-inference-sim": ("github.com/llm-d/llm-d-inference-sim", ["v0.10.2"], "cmd/llm-d-inference-sim"),
 }
 
 
@@ -70,10 +72,27 @@ def go_programs():
     if version is None or version < GO_NEEDED:
         return
     # The programs of the machine stay as they are: a cache, a module store and a target of our own.
-    env = {**os.environ, "GOTOOLCHAIN": "local", "GOPATH": str(paths.GO), "GOBIN": str(paths.GO / "bin"),
+    env = {**os.environ, "GOTOOLCHAIN": "local", "GOPATH": str(paths.GO),
            "GOCACHE": str(paths.GO / "build"), "GOFLAGS": "-modcacherw", "CGO_ENABLED": "0"}
-    for name, package in GO_PROGRAMS.items():
-        stamped(paths.GO / f"{name}.stamp", package, lambda: call(["go", "install", package], env=env))
+    for name, (module, versions, package) in GO_PROGRAMS.items():
+        stamped(paths.GO / f"{name}.stamp", f"{module}@{versions}",
+                lambda: go_program(name, module, versions, package, env))
+
+
+def go_program(name, module, versions, package, env):
+    """Builds from a module of our own that requires the version: `go install` would ask for the list of all versions first."""
+    folder = paths.GO / "src" / name
+    for version in versions:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        call(["go", "mod", "init", f"tests/{name}"], cwd=folder, env=env)
+        call(["go", "mod", "edit", f"-require={module}@{version}"], cwd=folder, env=env)
+        try:
+            call(["go", "build", "-mod=mod", "-o", str(paths.GO / "bin" / name), f"{module}/{package}"], cwd=folder, env=env)
+            return
+        except RuntimeError:
+            if version == versions[-1]:
+                raise
 
 
 STEPS = {"python packages": python_packages, "node packages": node_packages, "go programs": go_programs}

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the end-to-end tests beside those of harness.plugin."""
+import contextlib
+
+import pytest
+from harness import process
+
+API_VERSION = "2024-10-21"
+# Model name that clients ask for -> the dialect its target speaks.
+DIALECTS = ("openai-model", "azure-v1-model", "azure-dated-model")
+
+
+@pytest.fixture(scope="module")
+def every_dialect(tmp_path_factory):
+    """
+    A gateway before the mock model in three dialects, one model name for each. One for a whole file: what one test leaves behind
+    must not matter to the next.
+    """
+    with contextlib.ExitStack() as stack:
+        server = process.Mock()
+        stack.callback(server.stop)
+        key = {"api_key": {"env": "TARGET_KEY"}}
+        targets = [
+            {"name": "openai", "openai": {"url": f"{server.url}/v1"}, "credential": key},
+            {"name": "azure-v1", "azure": {"endpoint": server.url, "api": "v1"}, "credential": key},
+            {"name": "azure-dated", "azure": {"endpoint": server.url, "api": API_VERSION}, "credential": key},
+        ]
+        models = [{"name": name, "targets": [{"target": target["name"], "deployment": f"deployed-{target['name']}"}]}
+                  for name, target in zip(DIALECTS, targets)]
+        made = process.Gateway(tmp_path_factory.mktemp("dialects"), {"targets": targets, "models": models},
+                               {"TARGET_KEY": process.CANARY_TARGET_KEY})
+        stack.callback(made.stop)
+        yield made
