@@ -42,6 +42,7 @@ struct config_listener {
     struct setting_networks trusted_peers; /* whose PROXY header and X-Forwarded-For are believed */
     struct span stateful_target;           /* empty: none */
     bool cancel_on_half_close;
+    struct span mode_text;
     unsigned mode; /* unix sockets: permission bits */
 };
 
@@ -66,24 +67,26 @@ struct config_openai {
     struct setting_url url; /* its path is the prefix of all operations: "/v1" */
 };
 
-enum config_mock_fault_kind { MOCK_FAULT_STATUS, MOCK_FAULT_ERROR_EVENT, MOCK_FAULT_CUT, MOCK_FAULT_STALL };
+/* What goes wrong on purpose; numbers that are not given are SETTING_ABSENT_INTEGER. */
 struct config_mock_fault {
     struct settings settings;
-    enum config_mock_fault_kind kind;
-    unsigned every;        /* every n-th request; 1: all */
-    unsigned status;       /* of MOCK_FAULT_STATUS */
-    uint64_t retry_after;  /* sent as retry-after-ms with the status; 0: none */
-    unsigned after_chunks; /* for the kinds that happen within a stream */
+    unsigned status;      /* this error instead of an answer; 0: none */
+    uint64_t retry_after; /* sent with it; 0: left out */
+    unsigned every;       /* the error hits every n-th request; 1: all */
+    unsigned percent;     /* of requests hit; 0: `every` decides */
+    unsigned seed;
+    unsigned error_after, cut_after, stall_after; /* events of a stream; absent: never */
 };
 struct config_mock {
     struct settings settings;
-    bool azure;                 /* speak Azure's flavour: content filter results, an empty first chunk */
-    uint64_t latency;           /* until the head of the answer */
-    uint64_t chunk_interval;    /* between stream events */
-    unsigned chunks;            /* content events of a streamed answer */
-    struct setting_rate tokens; /* not given: unlimited; beyond it 429 */
-    const struct config_mock_fault *faults;
-    size_t fault_count;
+    bool azure;              /* speak Azure's flavour: content filter results, an empty first chunk */
+    uint64_t latency;        /* until the head of the answer */
+    uint64_t chunk_interval; /* between stream events */
+    unsigned chunks;         /* pieces of text in a streamed answer; 0: words_per_chunk decides */
+    unsigned words_per_chunk;
+    unsigned tokens_per_second; /* pace by tokens; 0: no */
+    struct setting_rate tokens; /* beyond it 429; not given: no limit */
+    struct config_mock_fault fault;
 };
 
 struct config_credential {
@@ -172,14 +175,16 @@ struct config_passthrough {
 
 /* process-wide */
 
-/* Abuse limits of one HTTP/2 connection; more ends the connection. */
+/* Of one HTTP/2 connection; more ends the connection. Each rate refills a burst that is fixed (http/h2_limits.h). */
 struct config_http2 {
     struct settings settings;
-    unsigned streams;     /* open at once per connection */
+    unsigned streams;     /* that a client may have open at once */
     size_t stream_window; /* bytes a peer may send ahead per stream */
     size_t connection_window;
-    unsigned continuations; /* CONTINUATION frames per head */
-    struct setting_rate resets, pings, settings_frames, window_updates, empty_frames, priorities, unknown_frames;
+    unsigned continuations;   /* CONTINUATION frames of one head */
+    unsigned outbound_frames; /* control frames that wait because the peer does not read */
+    struct setting_rate resets, stream_errors, pings, settings_frames, empty_data, window_updates, priorities,
+        unknown_frames, closed_stream_frames;
 };
 
 struct config_limits {
@@ -212,13 +217,13 @@ struct config_drain {
     uint64_t delay, grace;
 };
 
-enum config_access_log_text { ACCESS_LOG_OFF, ACCESS_LOG_STDOUT, ACCESS_LOG_FILE };
+enum config_access_log { ACCESS_LOG_OFF, ACCESS_LOG_STDOUT, ACCESS_LOG_FILE };
 struct config_log {
     struct settings settings;
     enum log_level level;
     enum log_format format;
     struct span access; /* "off", "-" (standard output) or a path */
-    enum config_access_log_text access_kind;
+    enum config_access_log access_kind;
 };
 
 enum config_egress_kind { EGRESS_ENVIRONMENT, EGRESS_NONE, EGRESS_URL };

@@ -85,10 +85,10 @@ struct setting_address {
     bool local;    /* a socket file or a loopback address: only this machine (or pod) gets in */
 };
 
-/* "10.0.0.0/8", "fd00::/8"; a single address is a network of one. */
+/* "10.0.0.0/8", "fd00::/8"; a single address is a network of one. Bits beyond the prefix are zero. */
 struct setting_network {
     bool ip6;
-    unsigned char address[16];
+    unsigned char address[16]; /* network order; the first four bytes for IPv4 */
     unsigned bits;
 };
 struct setting_networks {
@@ -157,7 +157,8 @@ enum setting_flags {
     SETTING_FRACTION = 16,   /* rates: the amount may have a fraction */
     SETTING_DEFINES = 32,    /* the names in this list of objects or map can be referred to (by `refers`) */
     SETTING_MUST_USE = 64,   /* with DEFINES: a name that nothing refers to is an error */
-    SETTING_FIELD_NAME = 128 /* map keys or list items are HTTP field names: tokens, made lower case */
+    SETTING_FIELD_NAME = 128, /* map keys or list items are HTTP field names: tokens, made lower case */
+    SETTING_MUST_EXIST = 256  /* paths: readable now, unless CONFIG_OFFLINE */
 };
 
 struct setting {
@@ -233,8 +234,5 @@ struct place settings_place(const struct settings *settings, const char *key);
 struct place settings_place_at(const struct settings *settings, const char *key, size_t index);
 /* Whether `key` is written in the configuration, as opposed to defaulted. */
 bool settings_given(const struct settings *settings, const char *key);
-
-/* Whether the address is in one of the networks. IPv4-mapped IPv6 addresses count as IPv4. */
-bool setting_networks_contain(const struct setting_networks *networks, const struct sockaddr *address);
 
 #endif
