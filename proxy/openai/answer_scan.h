@@ -72,6 +72,9 @@ struct answer_holes {
 /* Places in the document that are looked at; see answer_scan.c. */
 #define ANSWER_PLACES_MAX 12
 
+/* A row of the table of members that matter; private to answer_scan.c. */
+struct answer_member;
+
 struct answer_scan {
     /* To read when the document is done: */
     char type[ANSWER_TEXT_MAX]; /* top-level `type` */
@@ -92,7 +95,9 @@ struct answer_scan {
     struct usage usage;         /* the object being read */
     unsigned char place[ANSWER_PLACES_MAX];
     unsigned depth;
-    unsigned char action; /* what the value after the last key is */
+    const struct answer_member *member; /* what the next value is */
+    bool maybe_content;                 /* the container being skipped is content unless it is empty */
+    size_t skipped_from;                /* where it begins */
     struct json json;
     char capture[ANSWER_TEXT_MAX];
 };

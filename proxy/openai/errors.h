@@ -26,9 +26,9 @@ void error_body(struct buffer *out, enum fault fault, struct span message, struc
 /*
  * Appends the event that ends a stream after it began. The form follows the operation: the flat `event: error` for
  * responses, with `sequence` as its sequence_number (one more than the last one seen, 0 if none was); else
- * `data: {"error":...}`. No [DONE] follows. The stream must stand between two events (sse_unfinished() == 0); if it
- * does not, append
- * "\n\n" first, so that the client drops the torn event.
+ * `data: {"error":...}`. No [DONE] follows. Only for a
+ * stream that stands between two events (sse_unfinished() == 0): the beginning of an event that has gone out cannot be
+ * taken back, and a client would choke on it; cut the connection then.
  */
 void error_event(struct buffer *out, const struct operation *operation, enum fault fault, struct span message,
                  uint64_t sequence);

@@ -63,10 +63,13 @@ void sse_finish(struct sse_reader *reader);
  */
 MUST_CHECK enum sse_status sse_next(struct sse_reader *reader, struct span *in, struct sse_event *ret);
 
-/* Bytes seen of an event that is not complete yet: 0 means the stream stands between two events. */
+/*
+ * Bytes seen of an event that is not complete yet. 0: the stream stands between two events (line ends that open the
+ * next one do not count), so that another event may be put in.
+ */
 static inline uint64_t sse_unfinished(const struct sse_reader *reader)
 {
-    return reader->offset - reader->start;
+    return reader->has_line ? reader->offset - reader->start : 0;
 }
 
 #endif

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "openai/stream_tap.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+/* Smallest pattern taken from the arena, in bytes: most events fit. */
+#define PATTERN_MIN 448u
+
+/* What an event says where it may differ from the pattern. */
+struct difference {
+    uint64_t text_bytes, sequence;
+    bool has_sequence;
+};
+
+void stream_tap_init(struct stream_tap *tap, struct arena *arena)
+{
+    memset(tap, 0, offsetof(struct stream_tap, holes));
+    tap->arena = arena;
+}
+
+bool stream_tap_succeeded(const struct stream_tap *tap)
+{
+    return (tap->done || tap->terminal) && !tap->facts.error;
+}
+
+static int hex_value(char digit)
+{
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    digit = (char)(digit | 0x20);
+    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+/* The code unit of the \u escape at `p`, or -1. */
+static int escape_unit(const char *p, const char *end)
+{
+    int unit = 0;
+    if (end - p < 6 || p[0] != '\\' || p[1] != 'u')
+        return -1;
+    for (int i = 2; i < 6; i++) {
+        int digit = hex_value(p[i]);
+        if (digit < 0)
+            return -1;
+        unit = unit * 16 + digit;
+    }
+    return unit;
+}
+
+/* Passes over the escape at `p` and adds the UTF-8 bytes it stands for. NULL when it is none. */
+static const char *skip_escape(const char *p, const char *end, uint64_t *bytes)
+{
+    if (end - p < 2)
+        return NULL;
+    if (p[1] != 'u') {
+        *bytes += 1;
+        return p + 2;
+    }
+    int unit = escape_unit(p, end);
+    if (unit < 0)
+        return NULL;
+    if (unit >= 0xd800 && unit <= 0xdbff) {
+        int low = escape_unit(p + 6, end);
+        if (low >= 0xdc00 && low <= 0xdfff) {
+            *bytes += 4;
+            return p + 12;
+        }
+    }
+    *bytes += unit < 0x80 ? 1 : unit < 0x800 ? 2 : 3;
+    return p + 6;
+}
+
+/* The first quote or backslash at or after `p`, or `end`. */
+static const char *skip_plain(const char *p, const char *end)
+{
+#if defined(__SSE2__)
+    const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
+    for (; end - p >= 16; p += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+        __m128i hits = _mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash));
+        int mask = _mm_movemask_epi8(hits);
+        if (mask)
+            return p + __builtin_ctz((unsigned)mask);
+    }
+#endif
+    while (p < end && *p != '"' && *p != '\\')
+        p++;
+    return p;
+}
+
+/* Passes over a string; adds its decoded length. NULL when there is none. */
+static const char *skip_string(const char *p, const char *end, uint64_t *bytes)
+{
+    if (p == end || *p++ != '"')
+        return NULL;
+    for (;;) {
+        const char *stop = skip_plain(p, end);
+        *bytes += (uint64_t)(stop - p);
+        if (stop == end)
+            return NULL;
+        if (*stop == '"')
+            return stop + 1;
+        p = skip_escape(stop, end, bytes);
+        if (!p)
+            return NULL;
+    }
+}
+
+/* Passes over digits. NULL when there are none, or more than fit. */
+static const char *skip_number(const char *p, const char *end, uint64_t *ret)
+{
+    const char *begin = p;
+    uint64_t value = 0;
+    while (p < end && *p >= '0' && *p <= '9' && p - begin < 19)
+        value = value * 10 + (uint64_t)(*p++ - '0');
+    *ret = value;
+    return p == begin ? NULL : p;
+}
+
+static const char *skip_hole(enum answer_hole_kind kind, const char *p, const char *end, struct difference *ret)
+{
+    uint64_t ignored = 0;
+    switch (kind) {
+    case HOLE_TEXT:
+        return skip_string(p, end, &ret->text_bytes);
+    case HOLE_STRING:
+        return skip_string(p, end, &ignored);
+    case HOLE_SEQUENCE:
+        ret->has_sequence = true;
+        return skip_number(p, end, &ret->sequence);
+    case HOLE_NUMBER:
+        break;
+    }
+    return skip_number(p, end, &ignored);
+}
+
+static bool same_bytes(const char *p, const char *end, const char *other, size_t len)
+{
+    return (size_t)(end - p) >= len && memcmp(p, other, len) == 0;
+}
+
+/*
+ * Whether the event is the pattern again but for the values in its holes. Then it is the same JSON structure, since
+ * a hole is one whole string or number in both.
+ */
+static bool is_same_again(const struct stream_tap *tap, const struct sse_event *event, struct difference *ret)
+{
+    if (!tap->has_pattern || !span_equal(event->name, span_of(tap->pattern, tap->name_len)))
+        return false;
+    const char *p = event->data.ptr, *end = p + event->data.len, *pattern = tap->pattern + tap->name_len;
+    unsigned at = 0;
+    for (unsigned i = 0; i < tap->holes.count; i++) {
+        const struct answer_hole *hole = &tap->holes.at[i];
+        size_t len = hole->start - at;
+        if (!same_bytes(p, end, pattern + at, len))
+            return false;
+        p = skip_hole(hole->kind, p + len, end, ret);
+        if (!p)
+            return false;
+        at = hole->end;
+    }
+    size_t rest = tap->data_len - at;
+    return (size_t)(end - p) == rest && same_bytes(p, end, pattern + at, rest);
+}
+
+static bool is_one_of(struct span text, const struct span *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (span_equal(words[i], text))
+            return true;
+    }
+    return false;
+}
+
+/* An event of a named kind, by its `type`, else its event name. */
+static enum event_kind typed_kind(struct span type, const struct answer_scan *scan)
+{
+    static const struct span preamble[] = {
+        SPAN_INIT("response.created"),
+        SPAN_INIT("response.queued"),
+        SPAN_INIT("response.in_progress"),
+        SPAN_INIT("response.output_item.added"),
+        SPAN_INIT("response.content_part.added"),
+        SPAN_INIT("response.reasoning_summary_part.added"),
+        SPAN_INIT("keepalive"),
+        SPAN_INIT("ping"),
+    };
+    static const struct span terminal[] = {
+        SPAN_INIT("response.completed"),         SPAN_INIT("response.incomplete"),  SPAN_INIT("response.cancelled"),
+        SPAN_INIT("image_generation.completed"), SPAN_INIT("image_edit.completed"), SPAN_INIT("transcript.text.done"),
+        SPAN_INIT("speech.audio.done"),
+    };
+    if (span_equal(type, SPAN("error")) || span_equal(type, SPAN("response.failed")))
+        return EVENT_ERROR;
+    if (is_one_of(type, terminal, ARRAY_LEN(terminal)))
+        return EVENT_TERMINAL;
+    if (is_one_of(type, preamble, ARRAY_LEN(preamble)))
+        return EVENT_OTHER;
+    /* A delta of nothing; media lie in members that are not read. */
+    if (scan && span_ends_with(type, SPAN(".delta")) && !span_equal(type, SPAN("speech.audio.delta")) && !scan->text &&
+        !scan->other_content)
+        return EVENT_OTHER;
+    return EVENT_CONTENT;
+}
+
+static enum event_kind kind_of(const struct answer_scan *scan, struct span name)
+{
+    struct span type = scan->type_len ? span_of(scan->type, scan->type_len) : name;
+    if (scan->error || scan->flat_error || span_equal(name, SPAN("error")))
+        return EVENT_ERROR;
+    if (!scan->is_object)
+        return EVENT_CONTENT;
+    if (scan->has_choices && scan->choices_empty)
+        return scan->has_usage ? EVENT_USAGE_ONLY : EVENT_OTHER;
+    if (scan->has_choices)
+        return scan->text || scan->other_content ? EVENT_CONTENT : EVENT_OTHER;
+    return typed_kind(type, scan);
+}
+
+static void learn(struct stream_tap *tap, const struct sse_event *event, const struct answer_scan *scan,
+                  const struct answer_holes *holes)
+{
+    size_t size = event->name.len + event->data.len;
+    tap->has_pattern = false;
+    if (scan->has_usage || scan->has_finish || holes->overflow || size > STREAM_TAP_PATTERN_MAX)
+        return;
+    if (size > tap->pattern_cap) {
+        tap->pattern_cap = size <= PATTERN_MIN ? PATTERN_MIN : STREAM_TAP_PATTERN_MAX;
+        tap->pattern = arena_bytes(tap->arena, tap->pattern_cap);
+    }
+    if (event->name.len)
+        memcpy(tap->pattern, event->name.ptr, event->name.len);
+    memcpy(tap->pattern + event->name.len, event->data.ptr, event->data.len);
+    tap->name_len = (unsigned)event->name.len;
+    tap->data_len = (unsigned)event->data.len;
+    tap->holes = *holes;
+    tap->pattern_content = scan->other_content || !scan->text;
+    tap->has_pattern = true;
+}
+
+/* Reads an event with the JSON reader. */
+static enum event_kind read_event(struct stream_tap *tap, const struct sse_event *event)
+{
+    struct answer_scan scan;
+    struct answer_holes holes;
+    holes.count = 0;
+    holes.overflow = false;
+    answer_scan_init(&scan, &tap->facts, tap->arena, &holes);
+    if (answer_scan_feed(&scan, event->data, true) != JSON_DONE)
+        return typed_kind(event->name, NULL);
+    enum event_kind kind = kind_of(&scan, event->name);
+    if (span_equal(span_of(scan.type, scan.type_len), SPAN("response.failed")))
+        tap->terminal = true;
+    if (kind == EVENT_CONTENT)
+        learn(tap, event, &scan, &holes);
+    return kind;
+}
+
+static enum event_kind kind_by_text(struct stream_tap *tap, const struct sse_event *event)
+{
+    if (event->opaque)
+        return typed_kind(event->name, NULL);
+    if (!event->has_data || event->data.len == 0)
+        return EVENT_OTHER;
+    if (span_starts_with(event->data, SPAN("[DONE]")))
+        return EVENT_DONE;
+    return read_event(tap, event);
+}
+
+enum event_kind stream_tap_event(struct stream_tap *tap, const struct sse_event *event)
+{
+    struct difference difference = {0};
+    if (is_same_again(tap, event, &difference)) {
+        tap->facts.text_bytes += difference.text_bytes;
+        if (difference.has_sequence)
+            tap->facts.sequence = difference.sequence;
+        return difference.text_bytes || tap->pattern_content ? EVENT_CONTENT : EVENT_OTHER;
+    }
+    enum event_kind kind = kind_by_text(tap, event);
+    tap->done = tap->done || kind == EVENT_DONE;
+    tap->terminal = tap->terminal || kind == EVENT_TERMINAL || span_equal(event->name, SPAN("response.failed"));
+    tap->facts.error = tap->facts.error || kind == EVENT_ERROR;
+    tap->content = tap->content || kind == EVENT_CONTENT || kind == EVENT_TERMINAL;
+    return kind;
+}
