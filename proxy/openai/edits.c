@@ -169,6 +169,8 @@ static struct span json_quoted(struct arena *arena, struct span text)
 
 static void push_splice(struct edits *edits, size_t start, size_t end, struct span with)
 {
+    if (start == end && with.len == 0)
+        return;
     if (edits->splice_count == edits->splice_cap)
         edits->splices =
             grown(edits->arena, edits->splices, edits->splice_count, &edits->splice_cap, 8, sizeof(*edits->splices));
