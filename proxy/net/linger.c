@@ -9,14 +9,14 @@
 #include "net/loop.h"
 #include "net/transport.h"
 
-struct linger {
+struct lingering {
     struct transport *transport;
     struct timer timer;
     struct task at_destroy;
     size_t bytes;
 };
 
-static void linger_end(struct linger *linger)
+static void linger_end(struct lingering *linger)
 {
     struct loop *loop = linger->transport->loop;
     timer_clear(loop, &linger->timer);
@@ -27,23 +27,17 @@ static void linger_end(struct linger *linger)
 
 static void linger_timeout(struct timer *timer)
 {
-    linger_end(CONTAINER_OF(timer, struct linger, timer));
+    linger_end(CONTAINER_OF(timer, struct lingering, timer));
 }
 
 static void linger_destroyed(struct task *task)
 {
-    linger_end(CONTAINER_OF(task, struct linger, at_destroy));
+    linger_end(CONTAINER_OF(task, struct lingering, at_destroy));
 }
 
-static void linger_event(struct transport *t, enum transport_event event)
+static void linger_read(struct lingering *linger)
 {
-    struct linger *linger = t->owner;
-    if (event == TRANSPORT_WRITABLE)
-        return;
-    if (event != TRANSPORT_READABLE) {
-        linger_end(linger);
-        return;
-    }
+    struct transport *t = linger->transport;
     ssize_t got = transport_read(t, loop_scratch(t->loop), LOOP_SCRATCH);
     if (got > 0)
         linger->bytes += (size_t)got;
@@ -51,9 +45,20 @@ static void linger_event(struct transport *t, enum transport_event event)
         linger_end(linger);
 }
 
+static void linger_event(struct transport *t, enum transport_event event)
+{
+    struct lingering *linger = t->owner;
+    if (event == TRANSPORT_WRITABLE)
+        return;
+    if (event == TRANSPORT_READABLE)
+        linger_read(linger);
+    else
+        linger_end(linger);
+}
+
 void transport_linger(struct transport *t, uint64_t timeout)
 {
-    struct linger *linger = memory_zalloc(sizeof(*linger));
+    struct lingering *linger = memory_zalloc(sizeof(*linger));
     linger->transport = t;
     linger->timer.fire = linger_timeout;
     linger->at_destroy.run = linger_destroyed;
@@ -62,4 +67,5 @@ void transport_linger(struct transport *t, uint64_t timeout)
     timer_set(t->loop, &linger->timer, loop_now(t->loop) + timeout);
     transport_shutdown(t);
     transport_want(t, true);
+    linger_read(linger); /* the end may have been seen already: no event would come */
 }

@@ -31,8 +31,10 @@ struct listen_address {
     unsigned mode; /* of the Unix-domain socket, e.g. 0660; 0: as the umask leaves it */
 };
 
-/* False and *error when it is neither form. Port 0 takes a free one (tests). Host names are not accepted, "*" is not
- * either. */
+/*
+ * False and *error when it is neither form. Port 0 takes a free one (tests). Host names and "*" are not accepted.
+ * "[::]:4610" takes IPv6 only, "0.0.0.0:4610" IPv4 only.
+ */
 MUST_CHECK bool listen_address_parse(struct span text, struct listen_address *ret, struct net_error *error);
 
 /*

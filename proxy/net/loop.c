@@ -17,8 +17,6 @@
 
 /* libevent counts on a clock with steps of up to 4 ms; sleeping that much longer saves a second wake-up per timer. */
 #define SLEEP_SLACK 4000
-/* A record is up to 16 KiB of plain text plus header and tag; four of them fit with the slack. */
-#define CIPHER_SLACK 4096
 
 struct grave {
     void *object;
@@ -91,7 +89,7 @@ char *loop_scratch(struct loop *loop)
 char *loop_cipher_scratch(struct loop *loop, unsigned which)
 {
     if (!loop->cipher[which])
-        loop->cipher[which] = memory_alloc(LOOP_SCRATCH + CIPHER_SLACK);
+        loop->cipher[which] = memory_alloc(LOOP_SCRATCH + LOOP_CIPHER_SLACK);
     return loop->cipher[which];
 }
 

@@ -57,7 +57,11 @@ void loop_advance(struct loop *loop, uint64_t us);
  * copied the bytes before its callback returns, and may not call out to anyone who reads too.
  */
 char *loop_scratch(struct loop *loop);
-/* The same for net's own use below TLS (ciphertext); allocated at first use. `which` is 0 (in) or 1 (out). */
+/*
+ * The same, with LOOP_CIPHER_SLACK bytes more, for net's own use below TLS (ciphertext); allocated at first use.
+ * `which` is 0 (in) or 1 (out). The slack: headers and tags of the records that LOOP_SCRATCH bytes make.
+ */
+#define LOOP_CIPHER_SLACK 4096
 char *loop_cipher_scratch(struct loop *loop, unsigned which);
 /* The libevent base, for net/watch.c. */
 struct event_base *loop_base(struct loop *loop);
