@@ -65,7 +65,8 @@ void h2_guard_init(struct h2_guard *guard, const struct h2_limits *limits, bool 
 struct h2_guard_result h2_guard_scan(struct h2_guard *guard, struct span *in, uint64_t now);
 /* Counts one event that only the library can see; on false the connection must end with the rate's name. */
 MUST_CHECK bool h2_guard_count(struct h2_guard *guard, enum h2_rate_id id, uint64_t now);
-/* We reset this stream: what the peer still sends on it is no error. Returns whether that was known before. */
+/* We reset this stream: what the peer still sends on it is no error. Returns whether that was known before, or cannot
+ * be told. */
 bool h2_guard_was_reset(struct h2_guard *guard, uint32_t stream_id);
 /* We sent a DATA frame: the peer may answer with WINDOW_UPDATEs. */
 void h2_guard_sent_data(struct h2_guard *guard);

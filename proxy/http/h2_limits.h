@@ -27,7 +27,7 @@
     X(RESETS, "h2_resets", 200, 50)                                                                                    \
     /* Streams we had to reset because of what the peer sent: MadeYouReset (CVE-2025-8671). */                         \
     X(STREAM_ERRORS, "h2_stream_errors", 200, 20)                                                                      \
-    /* PING without ACK (CVE-2019-9512). */                                                                            \
+    /* PING, ACKs too (CVE-2019-9512). */                                                                              \
     X(PINGS, "h2_pings", 200, 50)                                                                                      \
     /* SETTINGS without ACK (CVE-2019-9515). */                                                                        \
     X(SETTINGS, "h2_settings", 32, 2)                                                                                  \
@@ -36,7 +36,7 @@
     X(WINDOW_UPDATES, "h2_window_updates", 1000, 500)                                                                  \
     /* PRIORITY (CVE-2019-9513) and PRIORITY_UPDATE (RFC 9218). */                                                     \
     X(PRIORITIES, "h2_priorities", 300, 30)                                                                            \
-    /* Frames of types nobody has defined, and ALTSVC, ORIGIN. */                                                      \
+    /* Frames of types nobody has defined, ALTSVC, ORIGIN, and GOAWAY. */                                              \
     X(UNKNOWN_FRAMES, "h2_unknown_frames", 100, 10)                                                                    \
     /* Frames on streams that are over: what was under way when we reset a stream is forgiven, within this. */         \
     X(CLOSED_STREAM_FRAMES, "h2_closed_stream_frames", 1000, 100)
@@ -57,13 +57,14 @@ struct h2_limits {
     uint32_t streams;           /* that the peer may have open: SETTINGS_MAX_CONCURRENT_STREAMS; more are refused */
     uint32_t stream_window;     /* bytes of body unread per stream: SETTINGS_INITIAL_WINDOW_SIZE; 65,535 .. 2^31-1 */
     uint32_t connection_window; /* bytes in flight on the connection; given back on receipt; 65,535 .. 2^31-1 */
-    uint32_t header_bytes;      /* of one head, as RFC 9113 6.5.2 counts: name + value + 32 per field; else 431 */
-    uint32_t header_fields;     /* of one head, pseudo-fields apart; else 431 */
-    uint32_t target_bytes;      /* of :path; else 414 */
-    uint32_t continuations;     /* (connection) CONTINUATION frames of one head (CVE-2024-28182) */
-    uint32_t outbound_frames;   /* (connection) frames that wait because the peer does not read; DATA is not counted */
-    size_t queue_high;          /* a stream with more body bytes queued than this ... */
-    size_t queue_low;           /* ... gets on_window when it has come down to this */
+    uint32_t header_bytes;  /* of a stream's heads and trailers, as RFC 9113 6.5.2 counts: name + value + 32 per field;
+                               else 431 */
+    uint32_t header_fields; /* of one head, pseudo-fields apart; else 431 */
+    uint32_t target_bytes;  /* of :path; else 414 */
+    uint32_t continuations; /* (connection) CONTINUATION frames of one head (CVE-2024-28182) */
+    uint32_t outbound_frames; /* (connection) frames that wait because the peer does not read; DATA is not counted */
+    size_t queue_high;        /* a stream with more body bytes queued than this ... */
+    size_t queue_low;         /* ... gets on_window when it has come down to this */
     struct h2_rate rates[H2_RATE_COUNT];
 };
 
