@@ -229,7 +229,6 @@ struct config_log {
 enum config_egress_kind { EGRESS_ENVIRONMENT, EGRESS_NONE, EGRESS_URL };
 struct config_egress {
     struct settings settings;
-    struct span https_proxy; /* "environment", "none" or a URL */
     enum config_egress_kind kind;
     struct setting_url proxy;     /* of EGRESS_URL */
     struct setting_list no_proxy; /* beside NO_PROXY and loopback */

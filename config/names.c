@@ -101,8 +101,9 @@ static void resolve(struct section *section, const struct names *names, struct r
         return;
     for (const struct defined *defined = section->first; defined; defined = defined->next)
         if (!defined->used)
-            report_error(report, defined->place, "%s \"%.*s\" is used by nothing; name it where it should act or remove it",
-                         section->singular, SPAN_ARG(defined->name));
+            report_error(report, defined->place,
+                         "%s \"%.*s\" is used by nothing; name it where it should act or remove it", section->singular,
+                         SPAN_ARG(defined->name));
 }
 
 void names_resolve(const struct names *names, const struct settings_spec *spec, const struct node *root,

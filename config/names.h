@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names: which names the root's sections define (targets, filters, ...) and what refers to them. Reports names that nothing
- * defines, with the nearest one that is, names defined twice, and names that nothing uses.
+ * names: which names the root's sections define (targets, filters, ...) and what refers to them. Reports names that
+ * nothing defines, with the nearest one that is, names defined twice, and names that nothing uses.
  */
 #ifndef POSTERN_CONFIG_NAMES_H
 #define POSTERN_CONFIG_NAMES_H

@@ -22,8 +22,8 @@ static const struct setting *find_setting(const struct settings_spec *spec, stru
 }
 
 /*
- * A scalar or list where an object is expected, put into the map that the spec's shorthand says it stands for. NULL when
- * it stands for nothing.
+ * A scalar or list where an object is expected, put into the map that the spec's shorthand says it stands for. NULL
+ * when it stands for nothing.
  */
 static const struct node *expand_shorthand(struct reader *reader, const struct settings_spec *spec,
                                            const struct node *node)
@@ -93,7 +93,8 @@ static struct span one_of_names(struct reader *reader, const struct settings_spe
     struct span names = SPAN("");
     for (size_t i = 0; i < spec->count; i++)
         if (spec->table[i].flags & SETTING_ONE_OF)
-            names = arena_format(reader->arena, "%.*s%s%s", SPAN_ARG(names), names.len ? ", " : "", spec->table[i].name);
+            names =
+                arena_format(reader->arena, "%.*s%s%s", SPAN_ARG(names), names.len ? ", " : "", spec->table[i].name);
     return names;
 }
 
@@ -108,8 +109,9 @@ static bool one_of(struct reader *reader, const struct settings_spec *spec, cons
         any = true;
         const struct node *child = tree_get(node, span_str(spec->table[i].name));
         if (child && chosen) {
-            report_error(reader->report, child->key_place, "%s has both \"%.*s\" and \"%.*s\"; exactly one of %.*s is allowed",
-                         spec->name, SPAN_ARG(chosen->key), SPAN_ARG(child->key), SPAN_ARG(one_of_names(reader, spec)));
+            report_error(reader->report, child->key_place,
+                         "%s has both \"%.*s\" and \"%.*s\"; exactly one of %.*s is allowed", spec->name,
+                         SPAN_ARG(chosen->key), SPAN_ARG(child->key), SPAN_ARG(one_of_names(reader, spec)));
             return false;
         }
         chosen = child ? child : chosen;
@@ -157,9 +159,10 @@ static bool unique_among(struct reader *reader, const struct settings_spec *spec
                 continue;
             const struct node *other = table_get(&seen, value->text);
             if (other) {
-                report_error(reader->report, value->place, "a second %s has the %s \"%.*s\"; the first is at %.*s:%u:%u",
-                             spec->name, setting->name, SPAN_ARG(value->text), SPAN_ARG(other->place.file),
-                             other->place.line, other->place.column);
+                report_error(reader->report, value->place,
+                             "a second %s has the %s \"%.*s\"; the first is at %.*s:%u:%u", spec->name, setting->name,
+                             SPAN_ARG(value->text), SPAN_ARG(other->place.file), other->place.line,
+                             other->place.column);
                 good = false;
             } else {
                 table_put(&seen, value->text, (void *)(uintptr_t)value);
@@ -253,7 +256,8 @@ static const struct settings_registry_entry *variant_type(struct reader *reader,
     }
     struct span text = suggest.count ? suggest_text(&suggest) : SPAN("; none is built in");
     if (type)
-        report_error(reader->report, type->place, "no filter type is called \"%.*s\"%.*s", SPAN_ARG(name), SPAN_ARG(text));
+        report_error(reader->report, type->place, "no filter type is called \"%.*s\"%.*s", SPAN_ARG(name),
+                     SPAN_ARG(text));
     else
         report_error(reader->report, item->key_place,
                      "filter \"%.*s\" has no \"type\", and no filter type is called as it is%.*s", SPAN_ARG(name),
@@ -287,8 +291,7 @@ static bool read_variants(struct reader *reader, const struct setting *setting, 
     }
     if (!count_fits(reader, setting, node))
         return false;
-    struct settings_variant *items =
-        ARENA_ARRAY(reader->arena, struct settings_variant, node->count ? node->count : 1);
+    struct settings_variant *items = ARENA_ARRAY(reader->arena, struct settings_variant, node->count ? node->count : 1);
     bool good = true;
     size_t count = 0;
     for (const struct node *item = node->first; item; item = item->next)
@@ -338,7 +341,8 @@ static bool read_setting(struct reader *reader, const struct settings_spec *spec
     return true;
 }
 
-static bool fill(struct reader *reader, const struct settings_spec *spec, const struct node *node, bool typed, void *out)
+static bool fill(struct reader *reader, const struct settings_spec *spec, const struct node *node, bool typed,
+                 void *out)
 {
     if (node && node->kind != NODE_MAP) {
         const struct node *map = expand_shorthand(reader, spec, node);
@@ -353,8 +357,10 @@ static bool fill(struct reader *reader, const struct settings_spec *spec, const 
     struct settings head = {.node = node};
     memcpy(out, &head, sizeof(head));
     bool good = true;
-    if (node)
-        good = known_keys(reader, spec, node, typed) & one_of(reader, spec, node);
+    if (node) {
+        good = known_keys(reader, spec, node, typed);
+        good &= one_of(reader, spec, node);
+    }
     for (size_t i = 0; i < spec->count; i++)
         good &= read_setting(reader, spec, &spec->table[i], node, out);
     if (!good || !spec->check)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * reader: fills settings structs from a tree by their tables (config/schema.h). Every problem goes to the report; reading goes on
- * after it, so that all problems are seen at once.
+ * reader: fills settings structs from a tree by their tables (config/schema.h). Every problem goes to the report;
+ * reading goes on after it, so that all problems are seen at once.
  */
 #ifndef POSTERN_CONFIG_READER_H
 #define POSTERN_CONFIG_READER_H
@@ -13,8 +13,8 @@
 #include "config/tree.h"
 
 /* The version of the configuration this program knows: postern/v1.0, also written postern/v1. */
-#define CONFIG_MAJOR 1
-#define CONFIG_MINOR 0
+#define CONFIG_MAJOR   1
+#define CONFIG_MINOR   0
 #define CONFIG_VERSION "1.0"
 
 struct reader {
@@ -23,13 +23,13 @@ struct reader {
     const struct settings_registry *filters; /* NULL: none */
     struct names *names;                     /* collects what refers to what */
     bool offline;                            /* touch no file and no environment */
-    bool newer;                              /* the text was written for a newer minor version: unknown keys are warnings */
-    struct span version;                     /* the text's own, for that message */
+    bool newer;          /* the text was written for a newer minor version: unknown keys are warnings */
+    struct span version; /* the text's own, for that message */
 };
 
 /*
- * Fills the struct at `out` (of spec->size bytes). `node` NULL: all defaults. False if something was reported as an error;
- * the struct is then incomplete and only good for reporting more.
+ * Fills the struct at `out` (of spec->size bytes). `node` NULL: all defaults. False if something was reported as an
+ * error; the struct is then incomplete and only good for reporting more.
  */
 bool reader_fill(struct reader *reader, const struct settings_spec *spec, const struct node *node, void *out);
 

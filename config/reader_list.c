@@ -34,7 +34,8 @@ static bool item_text(struct reader *reader, const struct setting *setting, cons
 {
     bool truth;
     if (item->kind != NODE_SCALAR)
-        report_error(reader->report, item->place, "\"%s\" takes text here; this is %s", setting->name, reader_kind(item));
+        report_error(reader->report, item->place, "\"%s\" takes text here; this is %s", setting->name,
+                     reader_kind(item));
     else if (item->text.len == 0 || (item->style == STYLE_PLAIN && value_is_yaml_null(item->text)))
         report_error(reader->report, item->place, "\"%s\" has an empty item", setting->name);
     else if (item->style == STYLE_PLAIN && value_is_yaml_bool(item->text, &truth))
@@ -157,9 +158,10 @@ static bool read_networks(struct reader *reader, const struct setting *setting, 
         if (!item_text(reader, setting, item)) {
             good = false;
         } else if (!value_network(item->text, &items[count])) {
-            report_error(reader->report, item->place,
-                         "\"%s\" must be a network such as 10.0.0.0/8 or fd00::/8 with zeros after the prefix, not \"%.*s\"",
-                         setting->name, SPAN_ARG(item->text));
+            report_error(
+                reader->report, item->place,
+                "\"%s\" must be a network such as 10.0.0.0/8 or fd00::/8 with zeros after the prefix, not \"%.*s\"",
+                setting->name, SPAN_ARG(item->text));
             good = false;
         }
     }

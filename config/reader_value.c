@@ -124,8 +124,8 @@ static bool read_bool(struct reader *reader, const struct setting *setting, cons
     }
     if (!value_is_yaml_bool(node->text, &value))
         return must_be(reader, setting, node);
-    report_error(reader->report, node->place, "\"%s\" must be true or false; write %s instead of \"%.*s\"", setting->name,
-                 value ? "true" : "false", SPAN_ARG(node->text));
+    report_error(reader->report, node->place, "\"%s\" must be true or false; write %s instead of \"%.*s\"",
+                 setting->name, value ? "true" : "false", SPAN_ARG(node->text));
     return false;
 }
 
@@ -137,7 +137,8 @@ static bool read_number(struct reader *reader, const struct setting *setting, co
             return false;
         if (!span_to_u64(node->text, &number) || number >= SETTING_ABSENT_INTEGER)
             return must_be(reader, setting, node);
-    } else if (setting->type == SETTING_SIZE ? !value_size(node->text, &number) : !value_duration(node->text, &number)) {
+    } else if (setting->type == SETTING_SIZE ? !value_size(node->text, &number)
+                                             : !value_duration(node->text, &number)) {
         return must_be(reader, setting, node);
     }
     if (!in_range(reader, setting, node, number))
@@ -206,7 +207,8 @@ static bool has_template(struct reader *reader, const char *name, struct span te
 {
     if (span_search(text, SPAN("${")) == text.len)
         return false;
-    report_error(reader->report, place, "\"%s\" holds \"${\": nothing is substituted here; for a secret use {file: PATH} or {env: NAME}",
+    report_error(reader->report, place,
+                 "\"%s\" holds \"${\": nothing is substituted here; for a secret use {file: PATH} or {env: NAME}",
                  name);
     return true;
 }
@@ -242,8 +244,8 @@ static int choice_of(struct reader *reader, const struct setting *setting, struc
             return i;
         suggest_add(&suggest, span_str(setting->choices[i]));
     }
-    report_error(reader->report, place, "\"%s\" cannot be \"%.*s\"%.*s", setting->name, (int)(text.len < 80 ? text.len : 80),
-                 text.ptr, SPAN_ARG(suggest_text(&suggest)));
+    report_error(reader->report, place, "\"%s\" cannot be \"%.*s\"%.*s", setting->name,
+                 (int)(text.len < 80 ? text.len : 80), text.ptr, SPAN_ARG(suggest_text(&suggest)));
     return -1;
 }
 
@@ -369,9 +371,9 @@ static bool read_secret(struct reader *reader, const struct setting *setting, co
 }
 
 static bool (*const scalar_readers[])(struct reader *, const struct setting *, const struct node *, void *) = {
-    [SETTING_BOOL] = read_bool,       [SETTING_INTEGER] = read_number, [SETTING_DECIMAL] = read_decimal,
+    [SETTING_BOOL] = read_bool,       [SETTING_INTEGER] = read_number,  [SETTING_DECIMAL] = read_decimal,
     [SETTING_SIZE] = read_number,     [SETTING_DURATION] = read_number, [SETTING_STRING] = read_string,
-    [SETTING_ENUM] = read_enum,       [SETTING_URL] = read_url,        [SETTING_PATH] = read_path,
+    [SETTING_ENUM] = read_enum,       [SETTING_URL] = read_url,         [SETTING_PATH] = read_path,
     [SETTING_ADDRESS] = read_address, [SETTING_RATE] = read_rate,
 };
 

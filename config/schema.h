@@ -150,13 +150,13 @@ enum setting_reload {
 };
 
 enum setting_flags {
-    SETTING_REQUIRED = 1,    /* an error when absent */
-    SETTING_ONE_OF = 2,      /* exactly one of the settings with this flag is given (per spec) */
-    SETTING_UNIQUE = 4,      /* list items, or this key among the items of a list of objects, do not repeat */
-    SETTING_NOT_EMPTY = 8,   /* lists and maps: at least one item when given */
-    SETTING_FRACTION = 16,   /* rates: the amount may have a fraction */
-    SETTING_DEFINES = 32,    /* the names in this list of objects or map can be referred to (by `refers`) */
-    SETTING_MUST_USE = 64,   /* with DEFINES: a name that nothing refers to is an error */
+    SETTING_REQUIRED = 1,     /* an error when absent */
+    SETTING_ONE_OF = 2,       /* exactly one of the settings with this flag is given (per spec) */
+    SETTING_UNIQUE = 4,       /* list items, or this key among the items of a list of objects, do not repeat */
+    SETTING_NOT_EMPTY = 8,    /* lists and maps: at least one item when given */
+    SETTING_FRACTION = 16,    /* rates: the amount may have a fraction */
+    SETTING_DEFINES = 32,     /* the names in this list of objects or map can be referred to (by `refers`) */
+    SETTING_MUST_USE = 64,    /* with DEFINES: a name that nothing refers to is an error */
     SETTING_FIELD_NAME = 128, /* map keys or list items are HTTP field names: tokens, made lower case */
     SETTING_MUST_EXIST = 256  /* paths: readable now, unless CONFIG_OFFLINE */
 };

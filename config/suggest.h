@@ -12,8 +12,8 @@
 #define SUGGEST_LENGTH 64
 
 /*
- * How many single edits (insert, delete, replace, swap of two neighbours) lead from one word to the other, ASCII case counted
- * as equal; more than `limit` gives limit + 1.
+ * How many single edits (insert, delete, replace, swap of two neighbours) lead from one word to the other, ASCII case
+ * counted as equal; more than `limit` gives limit + 1.
  */
 unsigned suggest_distance(struct span a, struct span b, unsigned limit);
 

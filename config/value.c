@@ -87,7 +87,8 @@ bool value_size(struct span text, uint64_t *ret)
 {
     uint64_t sum = 0;
     size_t first = 0;
-    if (!span_equal(text, SPAN("0")) && (!take_unit(&text, size_units, ARRAY_LEN(size_units), &first, &sum) || text.len))
+    if (!span_equal(text, SPAN("0")) &&
+        (!take_unit(&text, size_units, ARRAY_LEN(size_units), &first, &sum) || text.len))
         return false;
     *ret = sum;
     return true;
@@ -142,10 +143,8 @@ bool value_rate(struct span text, bool fraction, struct setting_rate *ret)
         return false;
     for (size_t i = 0; i < ARRAY_LEN(periods); i++)
         if (span_equal(period, periods[i].name)) {
-            *ret = (struct setting_rate){.amount = number,
-                                         .micros = periods[i].factor,
-                                         .period = (enum setting_period)i,
-                                         .given = true};
+            *ret = (struct setting_rate){
+                .amount = number, .micros = periods[i].factor, .period = (enum setting_period)i, .given = true};
             return true;
         }
     return false;
@@ -177,7 +176,8 @@ bool value_is_json_number(struct span text)
 
 bool value_is_yaml_number(struct span text)
 {
-    /* Underscores group digits in YAML 1.1; what remains is a number if strtod, which knows hex and infinities, says so. */
+    /* Underscores group digits in YAML 1.1; what remains is a number if strtod, which knows hex and infinities, says
+     * so. */
     char copy[64];
     size_t len = 0;
     if (text.len && (text.ptr[0] == '+' || text.ptr[0] == '-'))
@@ -209,7 +209,8 @@ void value_print_size(uint64_t bytes, struct buffer *out)
     if (bytes == 0)
         buffer_append(out, SPAN("0"));
     else
-        buffer_format(out, "%llu%.*s", (unsigned long long)(bytes / size_units[i].factor), SPAN_ARG(size_units[i].name));
+        buffer_format(out, "%llu%.*s", (unsigned long long)(bytes / size_units[i].factor),
+                      SPAN_ARG(size_units[i].name));
 }
 
 void value_print_duration(uint64_t micros, struct buffer *out)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * value: the spellings of single values, both ways. All parsers take the whole text, without blanks, and write *ret on success only.
+ * value: the spellings of single values, both ways. All parsers take the whole text, without blanks, and write *ret on
+ * success only.
  */
 #ifndef POSTERN_CONFIG_VALUE_H
 #define POSTERN_CONFIG_VALUE_H

@@ -51,7 +51,8 @@ static bool unix_address(struct arena *arena, struct span path, struct setting_a
 
 static bool ip_address(struct span text, struct setting_address *ret, const char **ret_reason)
 {
-    static const char form[] = "an address with a port, such as 127.0.0.1:4610, [::1]:4610 or unix:/run/postern/postern.sock";
+    static const char form[] =
+        "an address with a port, such as 127.0.0.1:4610, [::1]:4610 or unix:/run/postern/postern.sock";
     struct uri_authority authority;
     const char *reason;
     unsigned char bytes[16];
