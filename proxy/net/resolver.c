@@ -30,6 +30,7 @@ struct lookup_name {
     char *host;
     struct list waiting; /* lookups */
     bool asking, destroyed;
+    bool telling;     /* its addresses are being read by somebody's `done` */
     uint64_t expires; /* of the answer, good or bad */
     const char *why;  /* no answer: the reason */
     size_t count;
@@ -142,6 +143,13 @@ static bool start(struct resolver *resolver)
 
 /* ---- answers ---- */
 
+static void tell(struct lookup_name *name, struct lookup *lookup)
+{
+    name->telling = true;
+    lookup->done(lookup, name->addresses, name->count, name->count ? "" : name->why);
+    name->telling = false;
+}
+
 static void deliver(struct task *task)
 {
     struct lookup *lookup = CONTAINER_OF(task, struct lookup, task);
@@ -151,7 +159,7 @@ static void deliver(struct task *task)
     if (!name)
         lookup->done(lookup, &lookup->literal, lookup->literal.family != ADDRESS_NONE, "not a host name");
     else
-        lookup->done(lookup, name->addresses, name->count, name->count ? "" : name->why);
+        tell(name, lookup);
 }
 
 static const char *reason(int status)
@@ -250,7 +258,7 @@ static void make_room(struct resolver *resolver)
         struct lookup_name *name = CONTAINER_OF(link, struct lookup_name, link);
         if (resolver->names.count < resolver->most)
             return;
-        if (!name->asking && list_empty(&name->waiting))
+        if (!name->asking && !name->telling && list_empty(&name->waiting))
             forget(name);
     }
 }

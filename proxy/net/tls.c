@@ -87,19 +87,12 @@ size_t tls_alpn_wire(struct span names, unsigned char *into, size_t size)
 static pthread_once_t store_once = PTHREAD_ONCE_INIT;
 static X509_STORE *system_store; /* loaded once, shared by every client context, lives as long as the process */
 
-static void store_free(void)
-{
-    X509_STORE_free(system_store);
-    system_store = NULL;
-}
-
 static void store_load(void)
 {
     system_store = X509_STORE_new();
     if (!system_store || X509_STORE_set_default_paths(system_store) != 1)
         log_write(LOG_WARNING, "tls", "the system's CA store could not be loaded: %s", tls_take_error());
     ERR_clear_error();
-    (void)atexit(store_free);
 }
 
 void tls_warm(void)

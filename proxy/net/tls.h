@@ -55,7 +55,7 @@ int64_t tls_context_expires(struct tls_context *context);
 /* Loads the system's CA store now rather than in the first handshake; thread-safe, once. */
 void tls_warm(void);
 
-/* What the peer's verified certificate says. Spans live as long as the transport. Names hold no NUL. */
+/* What a client's verified certificate says. Spans live as long as the transport. Names hold no NUL. */
 struct tls_peer {
     struct span subject;             /* RFC 2253 form */
     const struct span *uris, *names; /* subject alternative names: URI (SPIFFE) and DNS */
@@ -64,10 +64,11 @@ struct tls_peer {
 };
 
 /*
- * Starts the handshake over `lower`, which belongs to the new transport from here on, also on failure. `server_name`
- * (client): the host name or IP literal to ask for and to verify; `alpn` (client): "h2,http/1.1" or empty. Then exactly
- * one of TRANSPORT_SECURED and TRANSPORT_FAILED (transport_error: "certificate verify failed: hostname mismatch") is
- * told, never within this call; put a deadline on it. Until SECURED only transport_close may be called.
+ * Starts the handshake over `lower` (not TLS itself), which belongs to the new transport from here on, also on failure.
+ * `server_name` (client): the host name or IP literal to ask for and to verify; `alpn` (client): "h2,http/1.1" or
+ * empty. Then exactly one of TRANSPORT_SECURED and TRANSPORT_FAILED (transport_error: "certificate verify failed:
+ * hostname mismatch") is told, never within this call; put a deadline on it. Until SECURED only transport_close may be
+ * called.
  */
 MUST_CHECK struct transport *tls_start(struct tls_context *context, struct transport *lower, struct span server_name,
                                        struct span alpn, void *owner, transport_fn *notify);

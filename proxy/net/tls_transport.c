@@ -40,7 +40,9 @@ struct tls_transport {
     bool lower_eof; /* TCP ended, close_notify or not */
     bool eof;       /* close_notify came */
     bool failed, told_failed;
-    bool short_write;   /* the owner waits for WRITABLE */
+    bool short_write; /* the owner waits for WRITABLE */
+    bool told_eof;
+    bool blocked;       /* the transport below owes us a WRITABLE */
     bool shut;          /* our direction ends as soon as `unsent` is out */
     struct arena arena; /* of the peer's certificate */
     struct tls_peer *peer;
@@ -115,18 +117,12 @@ static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
 
 static BIO_METHOD *method; /* made once, const afterwards, lives as long as the process */
 
-static void method_free(void)
-{
-    BIO_meth_free(method);
-}
-
 static void method_make(void)
 {
     method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "postern transport");
     (void)BIO_meth_set_read_ex(method, bio_read);
     (void)BIO_meth_set_write_ex(method, bio_write);
     (void)BIO_meth_set_ctrl(method, bio_ctrl);
-    (void)atexit(method_free);
 }
 
 static BIO *bio_make(struct tls_transport *tls)
@@ -158,7 +154,7 @@ static void flush(struct tls_transport *tls)
     char *scratch = tls->out ? loop_cipher_scratch(tls->base.loop, 1) : NULL;
     struct span bytes = waiting ? buffer_span(&tls->unsent) : span_of(scratch, tls->out);
     tls->out = 0;
-    if (bytes.len == 0 || tls->failed)
+    if (bytes.len == 0 || tls->failed || tls->blocked)
         return;
     struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes.ptr, .iov_len = bytes.len};
     ssize_t sent = transport_write(tls->lower, &iov, 1);
@@ -166,6 +162,7 @@ static void flush(struct tls_transport *tls)
         fail(tls, transport_error(tls->lower));
         return;
     }
+    tls->blocked = (size_t)sent < bytes.len;
     if (waiting)
         buffer_consume(&tls->unsent, (size_t)sent);
     else if ((size_t)sent < bytes.len)
@@ -183,7 +180,7 @@ static void keep_rest(struct tls_transport *tls)
 /* Whether a read could return something without the socket becoming readable again. */
 static bool has_more(const struct tls_transport *tls)
 {
-    return buffer_len(&tls->rest) || tls->eof || SSL_pending(tls->ssl) > 0;
+    return buffer_len(&tls->rest) || (tls->eof && !tls->told_eof) || SSL_pending(tls->ssl) > 0;
 }
 
 /* ---- errors ---- */
@@ -254,8 +251,10 @@ static ssize_t tls_read(struct transport *t, char *into, size_t size)
         tls->told_failed = true;
         return TRANSPORT_ERROR;
     }
-    if (tls->eof)
+    if (tls->eof) {
+        tls->told_eof = true;
         return TRANSPORT_EOF;
+    }
     ERR_clear_error();
     tls->drained = false;
     size_t total = 0;
@@ -273,6 +272,7 @@ static ssize_t tls_read(struct transport *t, char *into, size_t size)
         if (outcome < 0 || tls->failed)
             transport_want(tls->lower, false);
         tls->told_failed = tls->told_failed || tls->failed;
+        tls->told_eof = tls->eof;
         return tls->failed ? TRANSPORT_ERROR : outcome;
     }
     if (has_more(tls) || tls->failed)
@@ -345,10 +345,11 @@ static ssize_t tls_write(struct transport *t, const struct iovec *iov, int count
 static void tls_want(struct transport *t, bool read)
 {
     struct tls_transport *tls = tls_of(t);
-    if (!tls->told_secured || tls->eof || tls->failed)
+    if (!tls->told_secured)
         return;
-    transport_want(tls->lower, read);
-    if (read && has_more(tls))
+    if (!tls->eof && !tls->failed)
+        transport_want(tls->lower, read);
+    if (read && (has_more(tls) || tls->failed))
         loop_post(t->loop, &tls->task);
 }
 
@@ -358,9 +359,8 @@ static void shut_now(struct tls_transport *tls)
         transport_shutdown(tls->lower);
 }
 
-static void tls_shutdown(struct transport *t)
+static void close_notify(struct tls_transport *tls)
 {
-    struct tls_transport *tls = tls_of(t);
     if (tls->shut || tls->failed)
         return;
     tls->shut = true;
@@ -368,6 +368,12 @@ static void tls_shutdown(struct transport *t)
     (void)SSL_shutdown(tls->ssl);
     ERR_clear_error();
     flush(tls);
+}
+
+static void tls_shutdown(struct transport *t)
+{
+    struct tls_transport *tls = tls_of(t);
+    close_notify(tls);
     shut_now(tls);
 }
 
@@ -386,7 +392,7 @@ static void tls_close(struct transport *t)
 {
     struct tls_transport *tls = tls_of(t);
     if (tls->told_secured)
-        tls_shutdown(t); /* close_notify on a best effort; nobody waits for the peer's */
+        close_notify(tls); /* on a best effort: nobody waits for the peer's */
     task_cancel(&tls->task);
     transport_close(tls->lower);
     loop_bury(t->loop, tls, tls_free);
@@ -447,6 +453,7 @@ static void deferred(struct task *task)
 
 static void lower_writable(struct tls_transport *tls)
 {
+    tls->blocked = false;
     flush(tls);
     if (tls->failed) {
         tell_failed(tls);
@@ -476,7 +483,8 @@ static void lower_event(struct transport *lower, enum transport_event event)
         break;
     case TRANSPORT_CLOSED:
         tls->lower_eof = true;
-        transport_notify(&tls->base, TRANSPORT_CLOSED);
+        if (!tls->eof && !tls->failed)
+            transport_notify(&tls->base, TRANSPORT_CLOSED);
         break;
     case TRANSPORT_FAILED:
         fail(tls, transport_error(lower));

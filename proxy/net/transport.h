@@ -101,7 +101,7 @@ void transport_linger(struct transport *t, uint64_t timeout);
 
 /* The protocol agreed by ALPN ("h2", "http/1.1") or empty; valid as long as the transport. */
 struct span transport_alpn(const struct transport *t);
-/* What is known of the peer's certificate (net/tls.h), or NULL when it gave none; valid as long as the transport. */
+/* What a client's certificate says (net/tls.h), or NULL when it gave none; valid as long as the transport. */
 const struct tls_peer *transport_tls_peer(const struct transport *t);
 /* Why it failed, in a few words for the log; "" while it has not. */
 const char *transport_error(const struct transport *t);
