@@ -47,7 +47,8 @@ static char *put_number(char *to, uint64_t value)
         digits[--at] = (char)('0' + value % 10);
         value /= 10;
     } while (value);
-    return put(to, span_of(digits + at, sizeof(digits) - at));
+    memcpy(to, digits + at, sizeof(digits) - at);
+    return to + (sizeof(digits) - at);
 }
 
 /* Zeroes behind the text, for the scanners; the next piece overwrites them. */
