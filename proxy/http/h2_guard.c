@@ -170,6 +170,15 @@ static struct h2_guard_result window_update(struct h2_guard *guard, uint64_t now
     return count(guard, H2_RATE_WINDOW_UPDATES, now);
 }
 
+static struct h2_guard_result priority(struct h2_guard *guard, const struct frame *frame, uint64_t now)
+{
+    if (frame->stream_id == 0)
+        return connection(PROTOCOL_ERROR, "h2_priority");
+    guard->dependency_left = frame->length >= 4 ? 4 : 0;
+    guard->dependent_id = frame->stream_id;
+    return count(guard, H2_RATE_PRIORITIES, now);
+}
+
 static struct h2_guard_result judge(struct h2_guard *guard, const struct frame *frame, uint64_t now)
 {
     if (UNLIKELY(frame->length > H2_GUARD_FRAME_SIZE))
@@ -194,6 +203,7 @@ static struct h2_guard_result judge(struct h2_guard *guard, const struct frame *
     case FRAME_SETTINGS:
         return frame->flags & FLAG_ACK ? ok() : count(guard, H2_RATE_SETTINGS, now);
     case FRAME_PRIORITY:
+        return priority(guard, frame, now);
     case FRAME_PRIORITY_UPDATE:
         return count(guard, H2_RATE_PRIORITIES, now);
     case FRAME_PUSH_PROMISE:
@@ -224,13 +234,24 @@ static bool take_preface(struct h2_guard *guard, struct span *in)
     return true;
 }
 
-static void skip_payload(struct h2_guard *guard, struct span *in)
+/* False when a stream is told to depend on itself. */
+static bool take_dependency(struct h2_guard *guard, struct span in)
 {
+    for (size_t i = 0; i < in.len && guard->dependency_left; i++, guard->dependency_left--)
+        guard->dependency = guard->dependency << 8 | (uint8_t)in.ptr[i];
+    return guard->dependency_left || (guard->dependency & 0x7fffffff) != guard->dependent_id;
+}
+
+static bool take_payload(struct h2_guard *guard, struct span *in)
+{
+    if (UNLIKELY(guard->dependency_left) && !take_dependency(guard, *in))
+        return false;
     size_t size = in->len < guard->payload_left ? in->len : guard->payload_left;
     guard->payload_left -= (uint32_t)size;
     *in = span_skip(*in, size);
     if (guard->payload_left == 0 && !guard->in_block)
         guard->block_since = 0;
+    return true;
 }
 
 /* Gathers a frame header; false when bytes are missing. In one piece it is read where it lies. */
@@ -259,7 +280,8 @@ struct h2_guard_result h2_guard_scan(struct h2_guard *guard, struct span *in, ui
         return connection(PROTOCOL_ERROR, "h2_preface");
     while (in->len) {
         if (guard->payload_left) {
-            skip_payload(guard, in);
+            if (!take_payload(guard, in))
+                return connection(PROTOCOL_ERROR, "h2_priority");
             continue;
         }
         struct span before = *in;

@@ -7,8 +7,11 @@
  * - frames on streams that are over. The library forgets a closed stream and ignores what comes for it; RFC 9113 5.1
  * wants an error, unless it was we who reset the stream, for then the peer could not know.
  *
- * Pure and cheap: the payload is skipped, not read; no memory of its own. Stream ids of the last H2_GUARD_STREAMS
- * openings are remembered; for older ones no verdict is given.
+ * And PRIORITY, which the library ignores when told to keep no tree, is still checked for what is an error in it (RFC
+ * 9113 6.3, RFC 7540 5.3.1).
+ *
+ * Pure and cheap: the payload is skipped, not read, but for PRIORITY; no memory of its own. Stream ids of the last
+ * H2_GUARD_STREAMS openings are remembered; for older ones no verdict is given.
  */
 #ifndef POSTERN_HTTP_H2_GUARD_H
 #define POSTERN_HTTP_H2_GUARD_H
@@ -47,6 +50,8 @@ struct h2_guard {
     uint8_t preface_left; /* bytes of the client's preface still to come */
     bool in_block;        /* a header block has begun and END_HEADERS has not come */
     uint32_t payload_left;
+    uint8_t dependency_left; /* bytes of a PRIORITY frame's dependency still to come */
+    uint32_t dependency, dependent_id;
     uint32_t block_bytes, continuations;
     uint64_t block_since; /* when the header block under way began, 0 when there is none */
     uint32_t last_id;     /* the highest stream the peer has opened */
