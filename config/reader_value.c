@@ -213,10 +213,29 @@ static bool has_template(struct reader *reader, const char *name, struct span te
     return true;
 }
 
+/*
+ * The index of `text` among the choices, or -1. `false` is taken as off: a YAML 1.1 tool that rewrites a file
+ * turns the word off into it.
+ */
+static int known_choice(const struct setting *setting, struct span text)
+{
+    bool truth;
+    for (int i = 0; setting->choices[i]; i++)
+        if (span_equal(text, span_str(setting->choices[i])))
+            return i;
+    for (int i = 0; setting->choices[i] && span_equal(text, SPAN("false")); i++)
+        if (value_is_yaml_bool(span_str(setting->choices[i]), &truth) && !truth)
+            return i;
+    return -1;
+}
+
 static bool read_string(struct reader *reader, const struct setting *setting, const struct node *node, void *out)
 {
     struct span text;
-    if (!text_of(reader, setting->name, node, &text))
+    int word = setting->choices && node->style == STYLE_PLAIN ? known_choice(setting, node->text) : -1;
+    if (word >= 0)
+        text = span_str(setting->choices[word]);
+    else if (!text_of(reader, setting->name, node, &text))
         return false;
     if (setting->max && text.len > setting->max) {
         report_error(reader->report, node->place, "\"%s\" must have at most %llu characters", setting->name,
@@ -229,21 +248,16 @@ static bool read_string(struct reader *reader, const struct setting *setting, co
     return true;
 }
 
-/* The index of `text` among the choices, or -1 after a report. */
+/* As known_choice, but says so when there is none. */
 static int choice_of(struct reader *reader, const struct setting *setting, struct span text, struct place place)
 {
     struct suggest suggest;
-    bool truth;
-    for (int i = 0; setting->choices[i]; i++)
-        if (span_equal(text, span_str(setting->choices[i])))
-            return i;
+    int choice = known_choice(setting, text);
+    if (choice >= 0)
+        return choice;
     suggest_init(&suggest, reader->arena, text);
-    for (int i = 0; setting->choices[i]; i++) {
-        /* A YAML 1.1 tool that rewrote the file turned `off` into `false`. */
-        if (span_equal(text, SPAN("false")) && value_is_yaml_bool(span_str(setting->choices[i]), &truth) && !truth)
-            return i;
+    for (int i = 0; setting->choices[i]; i++)
         suggest_add(&suggest, span_str(setting->choices[i]));
-    }
     report_error(reader->report, place, "\"%s\" cannot be \"%.*s\"%.*s", setting->name,
                  (int)(text.len < 80 ? text.len : 80), text.ptr, SPAN_ARG(suggest_text(&suggest)));
     return -1;

@@ -123,16 +123,16 @@ enum setting_type {
     SETTING_DECIMAL,  /* double, not negative; absent: NaN */
     SETTING_SIZE,     /* size_t in bytes: 0, 512B, 64KiB, 32MiB, 1GiB */
     SETTING_DURATION, /* uint64_t in microseconds: 0s, 500ms, 20s, 5m, 1h, 2d */
-    SETTING_STRING,   /* struct span; never empty when given */
+    SETTING_STRING,   /* struct span; never empty when given; `choices` are words that need no quotes (off) */
     SETTING_ENUM,     /* an enum (int): the index in `choices` */
     SETTING_URL,      /* struct setting_url; `choices` are the schemes allowed */
     SETTING_PATH, /* struct span, a NUL follows: a file or directory, taken relative to the configuration's directory */
     SETTING_ADDRESS,  /* struct setting_address */
+    SETTING_RATE,     /* struct setting_rate */
     SETTING_LIST,     /* struct setting_list: strings */
     SETTING_ENUMS,    /* uint64_t: a set of bits, 1 << index in `choices`; written as a list */
     SETTING_NETWORKS, /* struct setting_networks */
     SETTING_SECRET,   /* struct setting_secret */
-    SETTING_RATE,     /* struct setting_rate */
     SETTING_PAIRS,    /* struct setting_pairs: map from name to string */
     SETTING_JSON,     /* struct span: any value, as compact JSON text */
     SETTING_JSONS,    /* struct setting_pairs: map from name to any value as JSON text */

@@ -62,6 +62,8 @@ static const char *const levels[] = {
     [LOG_ERROR] = "error", [LOG_WARNING] = "warning", [LOG_INFO] = "info", [LOG_DEBUG] = "debug", NULL};
 static const char *const formats[] = {[LOG_TEXT] = "text", [LOG_JSON] = "json", NULL};
 
+static const char *const access_words[] = {"-", "off", NULL};
+
 #define AT(member) SETTING_AT(struct config_log, member)
 static const struct setting log_table[] = {
     {.name = "level",
@@ -80,9 +82,10 @@ static const struct setting log_table[] = {
      .type = SETTING_STRING,
      AT(access),
      .fallback = "-",
+     .choices = access_words,
      .max = 4096,
      .help = "One JSON line per exchange: - for standard output, a path (relative ones from the working directory), or "
-             "\"off\". Never holds prompts, completions or secrets.",
+             "off. Never holds prompts, completions or secrets.",
      .example = "/var/log/postern/access.log"},
 };
 #undef AT
