@@ -7,6 +7,8 @@
 #define METHOD_MAX 24
 /* Connection options beyond this serve only to make their removal expensive. */
 #define OPTIONS_MAX 32
+/* Room for the fields of an ordinary head and those the gateway adds, in one piece of an arena's first block. */
+#define FIELDS_USUAL 24
 
 const unsigned char h1_token[256] = {
     ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*', ['+'] = '+',
@@ -30,10 +32,14 @@ struct parse {
     struct h1_refusal *refusal;
     uint64_t seen; /* set of field ids */
     struct span host, length, coding;
+    struct span connection; /* the last of them */
 };
 
 #define BIT(id) (UINT64_C(1) << FIELD_##id)
 _Static_assert(FIELD_ID_COUNT <= 64, "field ids fit a 64-bit set");
+/* Some field with an id came more than once; takes FIELD_OTHER's bit, which is never set otherwise. */
+#define REPEATED UINT64_C(1)
+_Static_assert(FIELD_OTHER == 0, "the bit is free");
 /* Fields that may stand once: two of them is one parser's first and another's last. */
 #define SINGLE (BIT(HOST) | BIT(CONTENT_LENGTH) | BIT(TRANSFER_ENCODING))
 
@@ -79,27 +85,32 @@ static bool note(struct parse *p, const struct field *field)
         return refuse(p, field->id == FIELD_HOST             ? "repeated Host"
                          : field->id == FIELD_CONTENT_LENGTH ? "repeated Content-Length"
                                                              : "repeated Transfer-Encoding");
-    p->seen |= bit;
+    p->seen |= bit | (p->seen & bit ? REPEATED : 0);
     if (field->id == FIELD_HOST)
         p->host = field->value;
     else if (field->id == FIELD_CONTENT_LENGTH)
         p->length = field->value;
     else if (field->id == FIELD_TRANSFER_ENCODING)
         p->coding = field->value;
+    else if (field->id == FIELD_CONNECTION)
+        p->connection = field->value;
     return true;
 }
 
-/* From the start of the first field line to the end of the block. `count` is how many there are at most. */
-static bool read_fields(struct parse *p, struct fields *fields, unsigned count)
+/* From the start of the first field line to the end of the block. */
+static bool read_fields(struct parse *p, struct fields *fields, unsigned max)
 {
     *fields = (struct fields){0};
-    /* A few more, for what the gateway adds. */
-    fields_reserve(fields, p->arena, count + 6);
+    fields_reserve(fields, p->arena, FIELDS_USUAL);
     char *at = p->at;
     while (*at != '\r') {
         size_t len = h1_lower_name(at);
         if (UNLIKELY(at[len] != ':' || len == 0))
             return refuse_name(p, at + len, len);
+        if (UNLIKELY(fields->count >= max))
+            return refuse_as(p, FAULT_HEAD_TOO_LARGE, "too many fields");
+        if (UNLIKELY(fields->count == fields->cap))
+            fields_reserve(fields, p->arena, FIELDS_USUAL);
         char *value = at + len + 1;
         while (*value == ' ' || *value == '\t')
             value++;
@@ -124,9 +135,11 @@ static bool read_fields(struct parse *p, struct fields *fields, unsigned count)
 static bool read_connection(struct parse *p)
 {
     struct message *m = p->message;
-    m->keep_alive = m->version == HTTP_1_1;
-    if (!has(p, BIT(CONNECTION)))
+    /* One field of one word is what nearly all send. */
+    if (!has(p, BIT(CONNECTION)) || (!has(p, REPEATED) && span_equal(p->connection, SPAN("keep-alive")))) {
+        m->keep_alive = m->version == HTTP_1_1 || has(p, BIT(CONNECTION));
         return true;
+    }
     unsigned options = 0;
     bool close = false, keep = false;
     for (unsigned i = 0; i < m->fields.count; i++) {
@@ -222,8 +235,9 @@ static bool read_version(struct parse *p, char after)
 /* RFC 3986 unreserved, sub-delims but the comma (a list to some), and '%'. */
 static bool host_byte(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c && strchr("-._~%!$&'()*+;=", c));
+    /* Tokens but four of them, and four bytes more. */
+    return h1_token[(unsigned char)c] ? c != '#' && c != '^' && c != '`' && c != '|'
+                                      : c == '(' || c == ')' || c == ';' || c == '=';
 }
 
 /* uri-host [":" port]; empty is allowed (RFC 9112 3.2). */
@@ -324,9 +338,7 @@ bool h1_parse_request(const struct h1_block *block, const struct h1_limits *limi
         return false;
     if (*p.at++ != '\n')
         return refuse(&p, "bare CR");
-    if (block->lines - 2 > limits->fields)
-        return refuse_as(&p, FAULT_HEAD_TOO_LARGE, "too many fields");
-    return read_fields(&p, &ret->fields, block->lines - 2) && read_authority(&p) && read_framing(&p) &&
+    return read_fields(&p, &ret->fields, limits->fields) && read_authority(&p) && read_framing(&p) &&
            read_connection(&p) && read_expect(&p);
 }
 
@@ -392,9 +404,7 @@ bool h1_parse_response(const struct h1_block *block, const struct h1_limits *lim
     *ret = (struct message){.method = ret->method};
     if (!read_version(&p, ' ') || !read_status(&p))
         return false;
-    if (block->lines - 2 > limits->fields)
-        return refuse_as(&p, FAULT_HEAD_TOO_LARGE, "too many fields");
-    return read_fields(&p, &ret->fields, block->lines - 2) && read_framing(&p) && read_connection(&p) &&
+    return read_fields(&p, &ret->fields, limits->fields) && read_framing(&p) && read_connection(&p) &&
            overrule_framing(&p);
 }
 
@@ -404,9 +414,7 @@ bool h1_parse_trailers(const struct h1_block *block, const struct h1_limits *lim
                        struct fields *ret, struct h1_refusal *ret_refusal)
 {
     struct parse p = parse_of(block, arena, NULL, ret_refusal);
-    if (block->lines - 1 > limits->trailers)
-        return refuse_as(&p, FAULT_HEAD_TOO_LARGE, "too many trailers");
-    if (!read_fields(&p, ret, block->lines - 1))
+    if (!read_fields(&p, ret, limits->trailers))
         return false;
     for (unsigned i = 0; i < ret->count; i++)
         if (field_forbidden_as_trailer(ret->at[i].id))

@@ -15,13 +15,12 @@
 #include "http/message.h"
 
 /*
- * A block of lines, each ended by LF, the last one empty. `text` is writable, lies in the arena, is followed by
+ * A block of lines that ends with the first empty one. `text` is writable, lies in the arena, is followed by
  * H1_SCAN_PAD zero bytes, and becomes the memory behind the message's spans (names are made lower case in it).
  */
 struct h1_block {
     char *text;
-    unsigned len;
-    unsigned lines; /* the empty one included */
+    size_t len;
 };
 
 /* Why a block was refused. */

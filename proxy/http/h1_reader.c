@@ -108,40 +108,59 @@ static enum block gather(struct h1_reader *r, struct span *in, unsigned limit, s
     return found;
 }
 
+/* The block's copy in the arena. */
+static struct h1_block copy_block(struct h1_reader *r, const char *from, size_t len)
+{
+    char *text = arena_bytes(r->arena, len + H1_SCAN_PAD);
+    memcpy(text, from, len);
+    memset(text + len, 0, H1_SCAN_PAD);
+    return (struct h1_block){.text = text, .len = len};
+}
+
 /*
  * Takes the next block from *in. True: *ret_block is its copy in the arena. False: *ret_event is H1_MORE or H1_BAD. A
  * first line that alone exceeds the limit is called too_long.
+ *
+ * A block that has come whole is found by its blank line alone, since parsing refuses every bare LF too; bad_block then
+ * sees to it that the reason is the one given here for pieces.
  */
 static bool take_block(struct h1_reader *r, struct span *in, unsigned limit, enum fault too_long,
                        struct h1_block *ret_block, enum h1_event *ret_event)
 {
-    bool whole = buffer_len(&r->partial) == 0;
-    struct span seen = span_take(*in, limit);
+    if (LIKELY(buffer_len(&r->partial) == 0)) {
+        struct span seen = span_take(*in, limit);
+        const char *blank = h1_find_blank_line(seen.ptr, seen.ptr + seen.len);
+        if (LIKELY(blank)) {
+            size_t len = (size_t)(blank - seen.ptr) + 4;
+            *ret_block = copy_block(r, seen.ptr, len);
+            *in = span_skip(*in, len);
+            return true;
+        }
+    }
     size_t end = 0;
-    enum block found = whole ? find_end(r, seen.ptr, 0, seen.len, &end) : gather(r, in, limit, &end);
+    enum block found = gather(r, in, limit, &end);
     if (found == BLOCK_WHOLE) {
-        const char *from = whole ? seen.ptr : buffer_span(&r->partial).ptr;
-        char *text = arena_bytes(r->arena, end + H1_SCAN_PAD);
-        memcpy(text, from, end);
-        memset(text + end, 0, H1_SCAN_PAD);
-        *ret_block = (struct h1_block){.text = text, .len = (unsigned)end, .lines = r->lines};
-        if (whole)
-            *in = span_skip(*in, end);
+        *ret_block = copy_block(r, buffer_span(&r->partial).ptr, end);
         begin_block(r);
         return true;
     }
-    size_t len = whole ? seen.len : buffer_len(&r->partial);
-    if (found == BLOCK_BARE_LF) {
+    if (found == BLOCK_BARE_LF)
         *ret_event = malformed(r, "bare LF");
-    } else if (len >= limit) {
+    else if (buffer_len(&r->partial) >= limit)
         *ret_event = bad(r, r->lines ? FAULT_HEAD_TOO_LARGE : too_long, "section too large");
-    } else {
-        if (whole)
-            buffer_append(&r->partial, *in);
-        *in = span_skip(*in, in->len);
+    else
         *ret_event = H1_MORE;
-    }
     return false;
+}
+
+/* A whole block was refused: had it come in pieces, a bare LF would have been noticed first. */
+static enum h1_event bad_block(struct h1_reader *r, const struct h1_block *block, const struct h1_refusal *refusal)
+{
+    size_t end = 0;
+    begin_block(r);
+    if (find_end(r, block->text, 0, block->len, &end) == BLOCK_BARE_LF)
+        return malformed(r, "bare LF");
+    return bad(r, refusal->fault, refusal->reason);
 }
 
 /* heads ----------------------------------------------------------------------------------------------------------- */
@@ -179,7 +198,7 @@ static enum h1_event read_head(struct h1_reader *r, struct span *in)
     bool good = r->role == H1_SERVER ? h1_parse_request(&block, &r->limits, r->arena, &head, &refusal)
                                      : h1_parse_response(&block, &r->limits, r->arena, &head, &refusal);
     if (!good)
-        return bad(r, refusal.fault, refusal.reason);
+        return bad_block(r, &block, &refusal);
     *r->message = head;
     r->state = after_head(r);
     if (r->state == H1_AT_HEAD && ++r->interim > INTERIM_MAX)
@@ -312,7 +331,7 @@ static enum h1_event read_trailers(struct h1_reader *r, struct span *in)
         return event;
     struct h1_refusal refusal = {FAULT_NONE, NULL};
     if (!h1_parse_trailers(&block, &r->limits, r->arena, &r->trailers, &refusal))
-        return bad(r, refusal.fault, refusal.reason);
+        return bad_block(r, &block, &refusal);
     r->state = H1_AT_END;
     return H1_END;
 }

@@ -67,6 +67,12 @@ static inline const char *h1_find_lf_portable(const char *p, const char *end)
     return p < end ? memchr(p, '\n', (size_t)(end - p)) : NULL;
 }
 
+/* The first CR LF CR LF in [p, end), or NULL. */
+static inline const char *h1_find_blank_line_portable(const char *p, const char *end)
+{
+    return p < end ? memmem(p, (size_t)(end - p), "\r\n\r\n", 4) : NULL;
+}
+
 #if defined(__SSE2__)
 
 static inline __m128i h1_load(const char *p)
@@ -147,6 +153,21 @@ static inline const char *h1_find_lf(const char *p, const char *end)
     return NULL;
 }
 
+/* A line feed two bytes after another one hardly ever is anything else, so only those places are looked at closely. */
+static inline const char *h1_find_blank_line(const char *p, const char *end)
+{
+    const __m128i feed = _mm_set1_epi8('\n');
+    for (; end - p >= 19; p += 16) {
+        __m128i twice = _mm_and_si128(_mm_cmpeq_epi8(h1_load(p + 1), feed), _mm_cmpeq_epi8(h1_load(p + 3), feed));
+        for (unsigned hits = (unsigned)_mm_movemask_epi8(twice); UNLIKELY(hits); hits &= hits - 1) {
+            const char *at = p + __builtin_ctz(hits);
+            if (at[0] == '\r' && at[2] == '\r')
+                return at;
+        }
+    }
+    return h1_find_blank_line_portable(p, end);
+}
+
 #else
 
 static inline char *h1_scan_value(char *p)
@@ -167,6 +188,11 @@ static inline size_t h1_lower_name(char *p)
 static inline const char *h1_find_lf(const char *p, const char *end)
 {
     return h1_find_lf_portable(p, end);
+}
+
+static inline const char *h1_find_blank_line(const char *p, const char *end)
+{
+    return h1_find_blank_line_portable(p, end);
 }
 
 #endif

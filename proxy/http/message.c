@@ -131,6 +131,8 @@ static uint64_t named_by_connection(const struct fields *fields, bool *ret_other
         if (fields->at[i].id != FIELD_CONNECTION)
             continue;
         struct span rest = fields->at[i].value, part;
+        if (LIKELY(span_equal(rest, SPAN("keep-alive"))))
+            continue;
         while (span_split(&rest, ',', &part)) {
             part = span_trim(part);
             if (part.len == 0 || span_equal_nocase(part, SPAN("close")) || span_equal_nocase(part, SPAN("keep-alive")))

@@ -32,6 +32,25 @@ static void same_for_every_byte_and_place(void **state)
         }
     }
     assert_null(h1_find_lf(NULL, NULL));
+    assert_null(h1_find_blank_line(NULL, NULL));
+}
+
+/* A blank line at every place of every length, among bytes that look like one. */
+static void finds_the_blank_line(void **state)
+{
+    (void)state;
+    static const char *const lures[] = {"a", "\n", "\r", "\n\r\n", "\r\na\n", "a\n\n"};
+    char text[LEN];
+    for (size_t lure = 0; lure < ARRAY_LEN(lures); lure++) {
+        for (int at = 0; at + 4 <= LEN; at++) {
+            size_t len = strlen(lures[lure]);
+            for (size_t i = 0; i < LEN; i++)
+                text[i] = lures[lure][i % len];
+            memcpy(text + at, "\r\n\r\n", 4);
+            for (int end = 0; end <= LEN; end++)
+                assert_ptr_equal(h1_find_blank_line(text, text + end), h1_find_blank_line_portable(text, text + end));
+        }
+    }
 }
 
 /* RFC 9110 5.6.2, written the other way round. */
@@ -49,6 +68,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_for_every_byte_and_place),
+        cmocka_unit_test(finds_the_blank_line),
         cmocka_unit_test(table_holds_the_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
