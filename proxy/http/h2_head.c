@@ -12,7 +12,8 @@
 void h2_head_begin(struct h2_stream *stream)
 {
     /* Counted on through all heads of the stream: interim responses may come without end. */
-    stream->head_bytes += sizeof(struct message);
+    if (stream->message)
+        stream->head_bytes += sizeof(struct message);
     if (stream->head_done) {
         stream->trailers = ARENA_NEW(stream->arena, struct fields);
         return;

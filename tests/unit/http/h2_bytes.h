@@ -103,9 +103,12 @@ struct peer {
     struct buffer out; /* sent */
     struct buffer log; /* the events */
     struct h2_stream *last;
-    bool refuse_all; /* on_open gives no arena */
-    bool hold;       /* do not consume what on_body brings */
-    unsigned live;   /* arenas */
+    struct h2_stream *opened[4]; /* streams 1, 3, 5, 7 */
+    size_t body;                 /* bytes of all bodies */
+    bool quiet;                  /* bodies are counted only */
+    bool refuse_all;             /* on_open gives no arena */
+    bool hold;                   /* do not consume what on_body brings */
+    unsigned live;               /* arenas */
     uint64_t now;
 };
 
@@ -152,6 +155,8 @@ static inline struct arena *note_open(void *owner, struct h2_stream *stream)
     struct held *held = hold_new(peer);
     h2_stream_set_user(stream, held);
     peer->last = stream;
+    if (h2_stream_id(stream) < 2 * ARRAY_LEN(peer->opened))
+        peer->opened[h2_stream_id(stream) / 2] = stream;
     return &held->arena;
 }
 
@@ -175,7 +180,9 @@ static inline void note_refuse(void *owner, struct h2_stream *stream, struct mes
 static inline void note_body(void *owner, struct h2_stream *stream, struct span bytes)
 {
     struct peer *peer = owner;
-    buffer_format(&peer->log, "body:%u:%zu ", h2_stream_id(stream), bytes.len);
+    peer->body += bytes.len;
+    if (!peer->quiet)
+        buffer_format(&peer->log, "body:%u:%zu ", h2_stream_id(stream), bytes.len);
     if (!peer->hold)
         h2_stream_consume(stream, bytes.len);
 }
