@@ -210,7 +210,7 @@ static void proxy_event(struct transport *t, enum transport_event event)
         return;
     }
     if (event != TRANSPORT_READABLE) {
-        proxy_failed(c, transport_error(t));
+        proxy_failed(c, event == TRANSPORT_CLOSED ? "closed the connection" : transport_error(t));
         return;
     }
     ssize_t got = transport_read(t, buffer_reserve(&c->proxy_in, HTTP_CONNECT_REPLY_MAX), HTTP_CONNECT_REPLY_MAX);
