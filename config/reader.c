@@ -21,6 +21,11 @@ static const struct setting *find_setting(const struct settings_spec *spec, stru
     return NULL;
 }
 
+static bool is_null(const struct node *node)
+{
+    return node->kind == NODE_SCALAR && node->style == STYLE_PLAIN && value_is_yaml_null(node->text);
+}
+
 /*
  * A scalar or list where an object is expected, put into the map that the spec's shorthand says it stands for. NULL
  * when it stands for nothing.
@@ -30,8 +35,7 @@ static const struct node *expand_shorthand(struct reader *reader, const struct s
 {
     const struct setting *setting = spec->shorthand ? find_setting(spec, span_str(spec->shorthand)) : NULL;
     bool list = setting && (setting->type == SETTING_LIST || setting->type == SETTING_OBJECTS);
-    if (!setting || node->kind != (list ? NODE_LIST : NODE_SCALAR) ||
-        (node->kind == NODE_SCALAR && node->style == STYLE_PLAIN && value_is_yaml_null(node->text)))
+    if (!setting || node->kind != (list ? NODE_LIST : NODE_SCALAR) || is_null(node))
         return NULL;
     struct node *map = ARENA_NEW(reader->arena, struct node), *value = ARENA_NEW(reader->arena, struct node);
     *map = *node;
@@ -46,9 +50,21 @@ static const struct node *expand_shorthand(struct reader *reader, const struct s
     return map;
 }
 
+/* A list or map setting of the wrong kind; what is in it still counts as used. */
+static bool wrong_kind(struct reader *reader, const struct setting *setting, const struct node *node, const char *form)
+{
+    if (is_null(node))
+        report_error(reader->report, node->place, "\"%s\" has no value; leave it out or write %s", setting->name, form);
+    else
+        report_error(reader->report, node->place, "\"%s\" must be %s; this is %s", setting->name, form,
+                     reader_kind(node));
+    names_refer_all(reader->names, node);
+    return false;
+}
+
 static void must_be_map(struct reader *reader, const struct settings_spec *spec, const struct node *node)
 {
-    if (node->kind == NODE_SCALAR && node->style == STYLE_PLAIN && value_is_yaml_null(node->text))
+    if (is_null(node))
         report_error(reader->report, node->place, "%s has no value; write {} for all defaults or leave it out",
                      spec->name);
     else
@@ -68,7 +84,7 @@ static void unknown_key(struct reader *reader, const struct settings_spec *spec,
     if (reader->newer)
         report_warning(reader->report, child->key_place,
                        "%s has no setting \"%.*s\" in version " CONFIG_VERSION
-                       " which this is; ignored, since the configuration is written for %.*s%.*s",
+                       ", the newest this Postern knows; ignored because the configuration is written for %.*s%.*s",
                        spec->name, SPAN_ARG(child->key), SPAN_ARG(reader->version), SPAN_ARG(suggest_text(&suggest)));
     else
         report_error(reader->report, child->key_place, "%s has no setting \"%.*s\"%.*s", spec->name,
@@ -118,15 +134,17 @@ static bool one_of(struct reader *reader, const struct settings_spec *spec, cons
     }
     if (!any || chosen)
         return true;
-    report_error(reader->report, node->place, "%s needs exactly one of %.*s", spec->name,
-                 SPAN_ARG(one_of_names(reader, spec)));
+    struct span names = one_of_names(reader, spec);
+    report_error(reader->report, node->place, "%s needs %s%.*s", spec->name,
+                 span_find(names, ',') < names.len ? "exactly one of " : "", SPAN_ARG(names));
     return false;
 }
 
 static bool count_fits(struct reader *reader, const struct setting *setting, const struct node *node)
 {
     if ((setting->flags & SETTING_NOT_EMPTY) && node->count == 0) {
-        report_error(reader->report, node->place, "\"%s\" is empty; leave it out or name something", setting->name);
+        report_error(reader->report, node->place, "\"%s\" is empty; %s", setting->name,
+                     setting->flags & SETTING_REQUIRED ? "at least one is needed" : "leave it out or name something");
         return false;
     }
     if (setting->max && node->count > setting->max) {
@@ -176,11 +194,8 @@ static bool unique_among(struct reader *reader, const struct settings_spec *spec
 static bool read_objects(struct reader *reader, const struct setting *setting, const struct node *node, void *out)
 {
     const struct settings_spec *spec = setting->sub;
-    if (node->kind != NODE_LIST) {
-        report_error(reader->report, node->place, "\"%s\" must be a list: each item begins with a dash; this is %s",
-                     setting->name, reader_kind(node));
-        return false;
-    }
+    if (node->kind != NODE_LIST)
+        return wrong_kind(reader, setting, node, "a list, whose items begin with a dash");
     if (!count_fits(reader, setting, node))
         return false;
     char *items = arena_zarray(reader->arena, node->count ? node->count : 1, spec->size);
@@ -215,11 +230,8 @@ static const struct node *with_name(struct reader *reader, const struct node *no
 static bool read_named(struct reader *reader, const struct setting *setting, const struct node *node, void *out)
 {
     const struct settings_spec *spec = setting->sub;
-    if (node->kind != NODE_MAP) {
-        report_error(reader->report, node->place, "\"%s\" must be a map from names to settings; this is %s",
-                     setting->name, reader_kind(node));
-        return false;
-    }
+    if (node->kind != NODE_MAP)
+        return wrong_kind(reader, setting, node, "a map from names to settings");
     if (!count_fits(reader, setting, node))
         return false;
     char *items = arena_zarray(reader->arena, node->count ? node->count : 1, spec->size);
@@ -262,7 +274,6 @@ static const struct settings_registry_entry *variant_type(struct reader *reader,
         report_error(reader->report, item->key_place,
                      "filter \"%.*s\" has no \"type\", and no filter type is called as it is%.*s", SPAN_ARG(name),
                      SPAN_ARG(text));
-    names_refer_all(reader->names, item);
     return NULL;
 }
 
@@ -275,8 +286,12 @@ static bool read_variant(struct reader *reader, const struct node *item, struct 
     if (item->kind == NODE_LIST)
         report_error(reader->report, item->place, "filter \"%.*s\" must be a map of settings; this is a list",
                      SPAN_ARG(item->key));
-    if (!variant->entry)
+    if (!variant->entry) {
+        /* One message is enough: it need not be called unused as well. */
+        names_refer(reader->names, NULL, item->key, item->key_place);
+        names_refer_all(reader->names, item);
         return false;
+    }
     void *value = arena_zalloc(reader->arena, variant->entry->spec->size);
     variant->value = value;
     return fill(reader, variant->entry->spec, item, true, value);
@@ -284,11 +299,8 @@ static bool read_variant(struct reader *reader, const struct node *item, struct 
 
 static bool read_variants(struct reader *reader, const struct setting *setting, const struct node *node, void *out)
 {
-    if (node->kind != NODE_MAP) {
-        report_error(reader->report, node->place, "\"%s\" must be a map from names to settings; this is %s",
-                     setting->name, reader_kind(node));
-        return false;
-    }
+    if (node->kind != NODE_MAP)
+        return wrong_kind(reader, setting, node, "a map from names to settings");
     if (!count_fits(reader, setting, node))
         return false;
     struct settings_variant *items = ARENA_ARRAY(reader->arena, struct settings_variant, node->count ? node->count : 1);
@@ -359,7 +371,9 @@ static bool fill(struct reader *reader, const struct settings_spec *spec, const 
     bool good = true;
     if (node) {
         good = known_keys(reader, spec, node, typed);
-        good &= one_of(reader, spec, node);
+        /* An unknown key that was refused may be the misspelt one of them; one that was ignored is none of them. */
+        if (good)
+            good = one_of(reader, spec, node);
     }
     for (size_t i = 0; i < spec->count; i++)
         good &= read_setting(reader, spec, &spec->table[i], node, out);

@@ -10,7 +10,8 @@ struct parse {
     struct arena *arena;
     struct report *report;
     struct span file;
-    bool over; /* nothing more can be read */
+    bool over;   /* nothing more can be read */
+    bool broken; /* what was read is not all that was meant: of no use */
 };
 
 static struct place place_of(const struct parse *parse, yaml_mark_t mark)
@@ -22,7 +23,7 @@ static struct place place_of(const struct parse *parse, yaml_mark_t mark)
 static void syntax_error(struct parse *parse)
 {
     const yaml_parser_t *yaml = &parse->yaml;
-    parse->over = true;
+    parse->over = parse->broken = true;
     if (yaml->error == YAML_READER_ERROR) {
         report_error(parse->report, place_of(parse, yaml->mark),
                      "byte %zu is not valid UTF-8 text (%s); save the file as UTF-8 without control characters",
@@ -30,6 +31,12 @@ static void syntax_error(struct parse *parse)
         return;
     }
     const char *problem = yaml->problem ? yaml->problem : "unreadable";
+    /* `name: *` is what everybody writes once. */
+    if (yaml->context && strstr(yaml->context, "an alias")) {
+        report_error(parse->report, place_of(parse, yaml->context_mark),
+                     "an asterisk begins an alias in YAML; quote the text: \"*\"");
+        return;
+    }
     if (yaml->context)
         report_error(parse->report, place_of(parse, yaml->problem_mark), "not valid YAML: %s %s (begun in line %zu)",
                      problem, yaml->context, yaml->context_mark.line + 1);
@@ -202,7 +209,7 @@ static struct node *read_value(struct parse *parse, yaml_event_t *event, unsigne
     }
     if (depth == TREE_DEPTH) {
         report_error(parse->report, node->place, "maps and lists lie more than %d deep inside each other", TREE_DEPTH);
-        parse->over = true;
+        parse->over = parse->broken = true;
         return NULL;
     }
     if (node->kind == NODE_LIST)
@@ -255,6 +262,8 @@ struct node *tree_parse(struct arena *arena, struct span file, struct span text,
     yaml_parser_set_input_string(&parse.yaml, (const unsigned char *)(text.ptr ? text.ptr : ""), text.len);
     struct node *root = read_stream(&parse);
     yaml_parser_delete(&parse.yaml);
+    if (parse.broken)
+        return NULL;
     if (!root && report->errors == errors)
         report_error(report, whole, "is empty; a configuration begins with \"apiVersion: postern/v1\"");
     if (root && root->kind == NODE_SCALAR && root->text.len == 0 && root->style == STYLE_PLAIN) {

@@ -18,7 +18,7 @@ bool value_bool(struct span text, bool *ret)
 
 bool value_is_yaml_bool(struct span text, bool *ret)
 {
-    static const char *const words[] = {"no", "yes", "off", "on", "n", "y", "false", "true"};
+    static const char *const words[] = {"no", "yes", "off", "on", "false", "true"};
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         if (span_equal_nocase(text, span_str(words[i]))) {
             *ret = i % 2 == 1;

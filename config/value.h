@@ -17,7 +17,7 @@
 
 /* "true" or "false". */
 MUST_CHECK bool value_bool(struct span text, bool *ret);
-/* Words that some YAML readers take for true or false: yes, no, on, off, y, n, in any case; also True, FALSE. */
+/* Words that some YAML readers take for true or false: yes, no, on, off, true, false, in any case. */
 bool value_is_yaml_bool(struct span text, bool *ret);
 /* null, Null, NULL, ~ or nothing. */
 bool value_is_yaml_null(struct span text);

@@ -114,12 +114,13 @@ static bool names_loopback(struct span host)
 bool value_url(struct arena *arena, struct span text, struct setting_url *ret, const char **ret_reason)
 {
     struct uri uri;
-    if (!uri_parse(text, &uri, ret_reason))
-        return false;
-    if (uri.scheme == URI_UNIX) {
+    if (!span_equal_nocase(span_take(text, 7), SPAN("http://")) &&
+        !span_equal_nocase(span_take(text, 8), SPAN("https://"))) {
         *ret_reason = "must begin with http:// or https://";
         return false;
     }
+    if (!uri_parse(text, &uri, ret_reason))
+        return false;
     struct span path = uri.path;
     while (path.len && path.ptr[path.len - 1] == '/')
         path.len--;
