@@ -4,24 +4,26 @@
  * Pure: it is given a request and the time and says what to send; the caller sends, waits and cuts. The same request,
  * counter and time give the same bytes.
  *
- * Facts people may rely on (and do, in their tests):
- *   - Any model name is accepted and echoed.
- *   - One token is four characters of text, begun ones count: ceil(characters / 4). Usage follows from that.
- *   - Text begins "This is the mock model. You said: " and the last user message, cut at 400 characters; max_tokens
- * (and its newer names) cuts it:
- * finish_reason "length".
- *   - With tools and a tool_choice other than "none": a tool is called when tool_choice is "required" or names it, or
- * when the last user message has the word "tool" or the tool's name in it and no tool has answered yet. Arguments
- * satisfy its schema.
- *   - response_format json_schema (text.format in the Responses API) gives an object that satisfies the schema:
- * required and optional properties, enum, const, anyOf, arrays, $ref into $defs. json_object gives {"answer":"..."}.
- *   - Embeddings are unit vectors made from a hash of the input, 1536 numbers unless `dimensions` says otherwise.
- *   - usage in a stream: only when stream_options.include_usage is true, exactly as OpenAI does.
+ * Facts that people may rely on in their tests:
+ * - Any model name is accepted and repeated.
+ * - A token is four characters of text, rounded up: usage follows from that. The prompt's tokens are those of the
+ *   messages' texts; images and tools count nothing.
+ * - The text is "This is the mock model. You said: ..." with the last user message, cut at 400 characters, or "The tool
+ *   said: ..." after a tool's answer. max_tokens (and its newer names) cuts it: finish_reason "length".
+ * - With tools, and tool_choice other than "none": a tool is called when tool_choice is "required" or names one, or
+ *   when the last user message contains the word "tool" or a tool's name and no tool has answered it yet. The arguments
+ *   satisfy the tool's schema.
+ * - response_format (in the Responses API: text.format) json_schema gives a value that satisfies the schema, as far as
+ *   it uses properties, required, enum, const, anyOf, arrays, $ref into the schema, bounds and known formats.
+ *   json_object gives {"answer":"..."}.
+ * - Embeddings are unit vectors made from a hash of the input; 1536 numbers unless `dimensions` says otherwise.
+ * - In a moderation, text that contains "flag me" is flagged as violence.
+ * - A stream carries usage only when stream_options.include_usage is true, exactly as OpenAI does.
  *
  * Faults come from struct mock_options or, per request, from the fields x-mock-*; see mock_options_field.
  *
  *     struct mock_run *run = mock_start(arena, &options, &state, &request);
- *     ... wait run->answer.delay; send the head; then
+ *     wait run->answer.delay, send the head, then
  *     while ((step = mock_next(run, &out, &pause)) == MOCK_MORE) { send out; wait pause; }
  */
 #ifndef POSTERN_OPENAI_MOCK_H
@@ -38,28 +40,28 @@
 
 /* "Not at all" for the *_after options, which count events from 0. */
 #define MOCK_NEVER UINT32_MAX
+/* The most pieces a stream can be asked for. */
+#define MOCK_CHUNKS_LIMIT 100000
 
 struct mock_options {
     uint64_t latency;           /* µs before the head */
-    uint64_t chunk_interval;    /* µs between events of a stream */
+    uint64_t chunk_interval;    /* µs between the content events of a stream */
     unsigned chunks;            /* pieces of text per streamed answer; 0: words_per_chunk decides */
     unsigned words_per_chunk;   /* at least 1 */
-    unsigned tokens_per_second; /* 0: no; else pieces are paced by their tokens, and JSON answers take as long as their
-                                   tokens */
-    bool azure; /* content filter annotations, first chunk with empty choices, Azure's headers and error bodies */
+    unsigned tokens_per_second; /* 0: no; else a stream is spread over its tokens' time, other answers wait for it */
+    bool azure;                 /* Azure's annotations, first event with empty choices, headers and error bodies */
 
-    unsigned status;         /* 0: none; else 4xx or 5xx: this error instead of an answer */
+    /* Faults. They hit every request, or only those that `every` or `percent` selects. */
+    unsigned status;         /* 0: none; else 400..599: this error instead of an answer */
     uint64_t retry_after_ms; /* with status 429 or 503: fields retry-after-ms and retry-after; 0: left out */
-    unsigned every;          /* the error hits every Nth request; 0 and 1: all */
-    unsigned percent;        /* 1..99: it hits this share, chosen by seed and counter; 0: off */
+    unsigned error_after;    /* a stream's event N is an error, and the stream ends there, without [DONE] */
+    unsigned cut_after;      /* a stream's connection ends before event N; of another answer, half goes out */
+    unsigned stall_after;    /* silence for ever instead of event N; of another answer, only the head goes out */
+    unsigned every;          /* every Nth request; 0 and 1: all */
+    unsigned percent;        /* this share, chosen by seed and counter, when `every` is not set; 0: all */
     uint64_t seed;
 
-    unsigned error_after; /* an error event inside the 200 stream after N events, then the end without [DONE] */
-    unsigned cut_after;   /* the connection ends after N events; of a JSON answer, half goes out */
-    unsigned stall_after; /* silence for ever after N events; of a JSON answer, nothing but the head goes out */
-
-    uint64_t tokens_per_minute; /* 0: no limit; cost is the prompt's tokens + max_tokens (16 if absent), as Azure
-                                   estimates */
+    uint64_t tokens_per_minute; /* 0: no limit. Cost: the prompt's tokens + max_tokens (else 16), as Azure estimates */
 };
 
 /* Quick answers without faults: no latency, no interval, one word per chunk, *_after MOCK_NEVER. */
