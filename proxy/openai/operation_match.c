@@ -29,10 +29,12 @@ struct place {
     unsigned methods;
 };
 
-/* RFC 3986 3.3: pchar without `%`, and `/`. */
-static bool is_path_byte(unsigned char byte)
+/* RFC 3986 3.3: pchar without `%`, and `/`: one bit per byte below 128. */
+static const uint64_t path_bytes[2] = {UINT64_C(0x2fffffd200000000), UINT64_C(0x47fffffe87ffffff)};
+
+static inline bool is_path_byte(unsigned char byte)
 {
-    return percent_is_unreserved(byte) || (byte && strchr("!$&'()*+,;=:@/", byte));
+    return byte < 128 && path_bytes[byte >> 6] >> (byte & 63) & 1;
 }
 
 /* Length of the separator at s[at]: `/`, or what a lenient server may take for one; 0 when there is none. */
@@ -93,19 +95,25 @@ static bool normalise(struct span path, struct arena *arena, struct span *ret)
 {
     if (path.len == 0 || path.ptr[0] != '/')
         return false;
-    bool escapes = false;
+    bool escapes = false, dots = false;
+    char before = 'x';
     for (size_t i = 0; i < path.len; i++) {
         char byte = path.ptr[i];
-        if (byte == '%')
+        if (before == '/') {
+            if (byte == '/')
+                return false;
+            dots = dots || byte == '.';
+        }
+        if (!is_path_byte((unsigned char)byte)) {
+            if (byte != '%')
+                return false;
             escapes = true;
-        else if (!is_path_byte((unsigned char)byte))
-            return false;
-        else if (byte == '/' && i && path.ptr[i - 1] == '/')
-            return false;
+        }
+        before = byte;
     }
     if (escapes && !normalise_escapes(path, arena, &path))
         return false;
-    if (has_dot_segment(path))
+    if ((escapes || dots) && has_dot_segment(path))
         return false;
     if (path.len > 1 && path.ptr[path.len - 1] == '/')
         path.len--;

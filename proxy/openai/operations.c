@@ -60,7 +60,7 @@
     X(REALTIME, "realtime", "realtime", "realtime", NONE, GET, NONE, QUERY, OPERATION_WEBSOCKET)                       \
     X(REALTIME_CALLS, "realtime_calls", "realtime_calls", "realtime", REQUIRED, GET | POST, OPAQUE, NONE, STATE)
 
-static const struct operation operations[] = {
+const struct operation operation_table[OPERATION_ID_COUNT] = {
 #define ROW(id_, name_, otel_, path_, tail_, methods_, body_, model_, flags_)                                          \
     [OPERATION_##id_] = {.id = OPERATION_##id_,                                                                        \
                          .name = SPAN_INIT(name_),                                                                     \
@@ -74,18 +74,15 @@ static const struct operation operations[] = {
     OPERATION_ROWS(ROW)
 #undef ROW
 };
-_Static_assert(ARRAY_LEN(operations) == OPERATION_ID_COUNT, "a row for every operation");
-
-const struct operation *operation_entry(enum operation_id id)
-{
-    return &operations[id];
-}
+#define COUNT(...) +1
+_Static_assert(0 OPERATION_ROWS(COUNT) == OPERATION_ID_COUNT, "a row for every operation");
+#undef COUNT
 
 const struct operation *operation_by_name(struct span name)
 {
-    for (size_t i = 0; i < ARRAY_LEN(operations); i++) {
-        if (span_equal(operations[i].name, name))
-            return &operations[i];
+    for (size_t i = 0; i < OPERATION_ID_COUNT; i++) {
+        if (span_equal(operation_table[i].name, name))
+            return &operation_table[i];
     }
     return NULL;
 }

@@ -144,8 +144,15 @@ MUST_CHECK enum fault operation_match(struct span method, struct span path, stru
 /* The Allow field's value for a path that answered FAULT_METHOD_NOT_ALLOWED, e.g. "GET, HEAD, DELETE". */
 struct span operation_allow(struct arena *arena, struct span path);
 
+/* The rows, by id. */
+extern const struct operation operation_table[OPERATION_ID_COUNT];
+
 /* The row of an id. */
-const struct operation *operation_entry(enum operation_id id);
+static inline const struct operation *operation_entry(enum operation_id id)
+{
+    return &operation_table[id];
+}
+
 /* By the word used in configuration; NULL when there is none. */
 const struct operation *operation_by_name(struct span name);
 

@@ -92,6 +92,8 @@ static char lower(int byte)
 bool query_is(struct span raw_name, struct span name)
 {
     size_t at = 0;
+    if (raw_name.len < name.len)
+        return false;
     for (size_t i = 0; i < raw_name.len; i++, at++) {
         int byte = (unsigned char)raw_name.ptr[i];
         if (byte == '%') {

@@ -21,11 +21,12 @@ void sse_finish(struct sse_reader *reader)
 }
 
 /*
- * The first byte at or after `p` that may end a line: anything up to CR. JSON text has no such byte but its line end,
- * so this skips whole events; tabs in other text only cost a second look.
+ * The first byte from `from` on that may end a line: anything up to CR. JSON text has no such byte but its line end, so
+ * this skips whole events; tabs in other text only cost a second look. [begin, end) may be read.
  */
-static const char *skip_text(const char *p, const char *end)
+static const char *skip_text(const char *begin, const char *from, const char *end)
 {
+    const char *p = from;
 #if defined(__SSE2__)
     const __m128i cr = _mm_set1_epi8('\r');
     for (; end - p >= 64; p += 64) {
@@ -37,14 +38,18 @@ static const char *skip_text(const char *p, const char *end)
         if (_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(least, cr), least)))
             break;
     }
-    for (; end - p >= 16; p += 16) {
-        __m128i a = _mm_loadu_si128((const __m128i *)(const void *)p);
-        int mask = _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(a, cr), a));
+    while (p < end && end - begin >= 16) {
+        /* The last step looks back over bytes that were seen, and forgets them. */
+        const char *at = end - p >= 16 ? p : end - 16;
+        __m128i a = _mm_loadu_si128((const __m128i *)(const void *)at);
+        unsigned mask = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(a, cr), a)) >> (p - at);
         if (mask)
-            return p + __builtin_ctz((unsigned)mask);
+            return p + __builtin_ctz(mask);
+        p = at + 16;
     }
 #else
     const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
+    (void)begin;
     for (; end - p >= 8; p += 8) {
         uint64_t word;
         memcpy(&word, p, sizeof(word));
@@ -58,19 +63,21 @@ static const char *skip_text(const char *p, const char *end)
 }
 
 /* Position of the first CR or LF, or `end`. */
-static const char *find_line_end(const char *p, const char *end)
+static const char *find_line_end(const char *begin, const char *end)
 {
-    for (;;) {
-        p = skip_text(p, end);
-        if (p == end || *p == '\n' || *p == '\r')
-            return p;
-        p++;
+    const char *p = begin;
+    while (p < end && *p != '\n' && *p != '\r') {
+        p = skip_text(begin, p, end);
+        if (p < end && *p != '\n' && *p != '\r')
+            p++;
     }
+    return p;
 }
 
 static void begin_event(struct sse_reader *reader)
 {
-    buffer_finish(&reader->kept);
+    if (reader->kept.ptr)
+        buffer_finish(&reader->kept);
     reader->start = reader->offset;
     reader->data = (struct span){NULL, 0};
     reader->name_len = 0;
@@ -126,7 +133,8 @@ static void set_name(struct sse_reader *reader, struct span value)
 
 static void read_field(struct sse_reader *reader, struct span line)
 {
-    size_t colon = span_find(line, ':');
+    /* Nearly all fields are data. */
+    size_t colon = span_starts_with(line, SPAN("data:")) ? 4 : span_find(line, ':');
     struct span name = span_take(line, colon), value = span_skip(line, colon + 1);
     if (value.len && value.ptr[0] == ' ')
         value = span_skip(value, 1);
