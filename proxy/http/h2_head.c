@@ -174,7 +174,7 @@ bool h2_head_finish(struct h2_stream *stream, bool end)
     struct message *m = stream->message;
     set_framing(m, end);
     if (stream->session->role == H2_CLIENT)
-        return m->status >= 100;
+        return m->status >= 100 || stream->fault != FAULT_NONE;
     if (!finish_request(stream))
         return false;
     join_cookies(stream, &m->fields);
