@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fields: the header or trailer fields of one message, in order (RFC 9110 section 5). Names are lower case always (the readers
- * see to that; HTTP/2 demands it and HTTP/1.1 does not care). Names the program acts on have an id, found once when the field is
- * added; all others are FIELD_OTHER. Several fields of one name stay several fields.
+ * fields: the header or trailer fields of one message, in order (RFC 9110 section 5). Names are lower case always (the
+ * readers see to that; HTTP/2 demands it and HTTP/1.1 does not care). Names the program acts on have an id, found once
+ * when the field is added; all others are FIELD_OTHER. Several fields of one name stay several fields.
  *
  * The spans are not owned: they point into the arena given to fields_add callers, or to static text, and live as long.
  */

@@ -37,11 +37,14 @@ struct parse {
 
 #define BIT(id) (UINT64_C(1) << FIELD_##id)
 _Static_assert(FIELD_ID_COUNT <= 64, "field ids fit a 64-bit set");
-/* Some field with an id came more than once; takes FIELD_OTHER's bit, which is never set otherwise. */
+/* A noted field came more than once; takes FIELD_OTHER's bit, which is never set otherwise. */
 #define REPEATED UINT64_C(1)
 _Static_assert(FIELD_OTHER == 0, "the bit is free");
 /* Fields that may stand once: two of them is one parser's first and another's last. */
 #define SINGLE (BIT(HOST) | BIT(CONTENT_LENGTH) | BIT(TRANSFER_ENCODING))
+
+/* Fields that note() looks at. */
+#define NOTED (SINGLE | BIT(CONNECTION) | BIT(EXPECT))
 
 static bool refuse_as(struct parse *p, enum fault fault, const char *reason)
 {
@@ -97,20 +100,28 @@ static bool note(struct parse *p, const struct field *field)
     return true;
 }
 
+/* Makes *room how many fields may be held before asking again. */
+static bool more_room(struct parse *p, struct fields *fields, unsigned max, unsigned *room)
+{
+    if (fields->count >= max)
+        return refuse_as(p, FAULT_HEAD_TOO_LARGE, "too many fields");
+    fields_reserve(fields, p->arena, FIELDS_USUAL);
+    *room = fields->cap < max ? fields->cap : max;
+    return true;
+}
+
 /* From the start of the first field line to the end of the block. */
 static bool read_fields(struct parse *p, struct fields *fields, unsigned max)
 {
     *fields = (struct fields){0};
-    fields_reserve(fields, p->arena, FIELDS_USUAL);
     char *at = p->at;
+    unsigned room = 0;
     while (*at != '\r') {
         size_t len = h1_lower_name(at);
         if (UNLIKELY(at[len] != ':' || len == 0))
             return refuse_name(p, at + len, len);
-        if (UNLIKELY(fields->count >= max))
-            return refuse_as(p, FAULT_HEAD_TOO_LARGE, "too many fields");
-        if (UNLIKELY(fields->count == fields->cap))
-            fields_reserve(fields, p->arena, FIELDS_USUAL);
+        if (UNLIKELY(fields->count == room) && !more_room(p, fields, max, &room))
+            return false;
         char *value = at + len + 1;
         while (*value == ' ' || *value == '\t')
             value++;
@@ -122,8 +133,8 @@ static bool read_fields(struct parse *p, struct fields *fields, unsigned max)
         struct field *field = &fields->at[fields->count++];
         field->name = span_of(at, len);
         field->value = span_of(value, (size_t)(tail - value));
-        field->id = field_id(field->name);
-        if (field->id != FIELD_OTHER && !note(p, field))
+        field->id = field_id(span_of(at, len));
+        if ((NOTED >> field->id & 1) && !note(p, field))
             return false;
         at = stop + 2;
     }
@@ -233,12 +244,18 @@ static bool read_version(struct parse *p, char after)
 }
 
 /* RFC 3986 unreserved, sub-delims but the comma (a list to some), and '%'. */
-static bool host_byte(char c)
-{
-    /* Tokens but four of them, and four bytes more. */
-    return h1_token[(unsigned char)c] ? c != '#' && c != '^' && c != '`' && c != '|'
-                                      : c == '(' || c == ')' || c == ';' || c == '=';
-}
+static const bool host_byte[256] = {
+    ['-'] = true, ['.'] = true, ['_'] = true,  ['~'] = true, ['%'] = true, ['!'] = true, ['$'] = true, ['&'] = true,
+    ['*'] = true, ['+'] = true, ['\''] = true, ['('] = true, [')'] = true, [';'] = true, ['='] = true, ['0'] = true,
+    ['1'] = true, ['2'] = true, ['3'] = true,  ['4'] = true, ['5'] = true, ['6'] = true, ['7'] = true, ['8'] = true,
+    ['9'] = true, ['A'] = true, ['B'] = true,  ['C'] = true, ['D'] = true, ['E'] = true, ['F'] = true, ['G'] = true,
+    ['H'] = true, ['I'] = true, ['J'] = true,  ['K'] = true, ['L'] = true, ['M'] = true, ['N'] = true, ['O'] = true,
+    ['P'] = true, ['Q'] = true, ['R'] = true,  ['S'] = true, ['T'] = true, ['U'] = true, ['V'] = true, ['W'] = true,
+    ['X'] = true, ['Y'] = true, ['Z'] = true,  ['a'] = true, ['b'] = true, ['c'] = true, ['d'] = true, ['e'] = true,
+    ['f'] = true, ['g'] = true, ['h'] = true,  ['i'] = true, ['j'] = true, ['k'] = true, ['l'] = true, ['m'] = true,
+    ['n'] = true, ['o'] = true, ['p'] = true,  ['q'] = true, ['r'] = true, ['s'] = true, ['t'] = true, ['u'] = true,
+    ['v'] = true, ['w'] = true, ['x'] = true,  ['y'] = true, ['z'] = true,
+};
 
 /* uri-host [":" port]; empty is allowed (RFC 9112 3.2). */
 static bool valid_host(struct span host)
@@ -251,7 +268,7 @@ static bool valid_host(struct span host)
         if (i++ >= host.len || i == 2)
             return false;
     } else {
-        while (i < host.len && host_byte(host.ptr[i]))
+        while (i < host.len && host_byte[(unsigned char)host.ptr[i]])
             i++;
     }
     if (i == host.len)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * message: the head of one HTTP message, the same whatever HTTP version carried it (RFC 9110 section 6). Framing (Content-Length,
- * chunks, END_STREAM) belongs to the readers and writers; `framing` only says what is known of the body's size.
- * All spans point into the exchange's arena or to static text.
+ * message: the head of one HTTP message, the same whatever HTTP version carried it (RFC 9110 section 6). Framing
+ * (Content-Length, chunks, END_STREAM) belongs to the readers and writers; `framing` only says what is known of the
+ * body's size. All spans point into the exchange's arena or to static text.
  */
 #ifndef POSTERN_HTTP_MESSAGE_H
 #define POSTERN_HTTP_MESSAGE_H

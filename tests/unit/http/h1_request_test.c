@@ -99,6 +99,8 @@ static void reads_requests(void **state)
         {"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "BAD NOT_IMPLEMENTED CONNECT\n"},
         {"GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", "HEAD GET / host=[::1]:80 none\nhost: [::1]:80\nEND\nEOF END\n"},
         {"GET / HTTP/1.1\r\nHost:\r\n\r\n", "HEAD GET / host= none\nhost: \nEND\nEOF END\n"},
+        {"GET / HTTP/1.1\r\nHost: Az-._~%41!$&'()*+;=09:\r\n\r\n",
+         "HEAD GET / host=Az-._~%41!$&'()*+;=09: none\nhost: Az-._~%41!$&'()*+;=09:\nEND\nEOF END\n"},
         /* a UTF-8 value passes as it is */
         {"GET / HTTP/1.1\r\nHost: a\r\nx: \xc3\xa4\r\n\r\n",
          "HEAD GET / host=a none\nhost: a\nx: \xc3\xa4\nEND\nEOF END\n"},

@@ -7,7 +7,7 @@
 
 #include "http/h1_scan.h"
 
-#define LEN 48
+#define LEN 72
 
 static void same_for_every_byte_and_place(void **state)
 {
