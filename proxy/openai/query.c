@@ -14,12 +14,6 @@ static int hex_value(char digit)
     return -1;
 }
 
-bool percent_is_unreserved(unsigned char byte)
-{
-    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') ||
-           byte == '-' || byte == '.' || byte == '_' || byte == '~';
-}
-
 int percent_escape_at(struct span s, size_t at)
 {
     if (s.len - at < 3)
@@ -94,6 +88,8 @@ bool query_is(struct span raw_name, struct span name)
     size_t at = 0;
     if (raw_name.len < name.len)
         return false;
+    if (span_equal(raw_name, name))
+        return true;
     for (size_t i = 0; i < raw_name.len; i++, at++) {
         int byte = (unsigned char)raw_name.ptr[i];
         if (byte == '%') {

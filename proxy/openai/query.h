@@ -13,7 +13,12 @@
 #include "base/span.h"
 
 /* A-Z a-z 0-9 - . _ ~ (RFC 3986 2.3). */
-bool percent_is_unreserved(unsigned char byte);
+static inline bool percent_is_unreserved(unsigned char byte)
+{
+    /* One bit per byte below 128. */
+    static const uint64_t bits[2] = {UINT64_C(0x03ff600000000000), UINT64_C(0x47fffffe87fffffe)};
+    return byte < 128 && bits[byte >> 6] >> (byte & 63) & 1;
+}
 /* The value of the two hex digits after a `%` at s.ptr[at], or -1. */
 int percent_escape_at(struct span s, size_t at);
 /*

@@ -238,10 +238,38 @@ static void deliver(struct sse_reader *reader, struct sse_event *ret)
     reader->delivered = true;
 }
 
+/*
+ * The event that nearly all are, whole in the input: one `data` line, ended by LF LF. False: it is another, or not
+ * whole; nothing has been taken then.
+ */
+static bool next_plain(struct sse_reader *reader, struct span *in, struct sse_event *ret)
+{
+    static const char field[] = "data: ";
+    const size_t head = sizeof(field) - 1;
+    if (reader->has_line || reader->after_cr || reader->bom != BOM_SETTLED || in->len < head ||
+        memcmp(in->ptr, field, head) != 0)
+        return false;
+    const char *end = in->ptr + in->len, *stop = find_line_end(in->ptr, end);
+    size_t len = (size_t)(stop - in->ptr);
+    if (end - stop < 2 || stop[0] != '\n' || stop[1] != '\n' || len - head > reader->limit)
+        return false;
+    *ret = (struct sse_event){.start = reader->start,
+                              .end = reader->offset + len + 2,
+                              .data = {in->ptr + head, len - head},
+                              .has_data = true};
+    reader->start = reader->offset = ret->end;
+    *in = span_of(stop + 2, in->len - len - 2);
+    return true;
+}
+
 enum sse_status sse_next(struct sse_reader *reader, struct span *in, struct sse_event *ret)
 {
+    if (in->len == 0)
+        return SSE_MORE;
     if (reader->delivered)
         begin_event(reader);
+    if (next_plain(reader, in, ret))
+        return SSE_EVENT;
     if (reader->bom != BOM_SETTLED)
         skip_bom(reader, in);
     while (in->len) {
