@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/collect.h"
+
+#include "base/clock.h"
+#include "gateway/attempt.h"
+#include "gateway/chain.h"
+#include "gateway/exchange.h"
+#include "gateway/respond.h"
+#include "gateway/router.h"
+#include "gateway/snapshot.h"
+#include "gateway/worker.h"
+
+static void request_phase(struct exchange *exchange);
+
+static bool identity_encoded(const struct exchange *exchange)
+{
+    struct span encoding = fields_value(&exchange->request.fields, FIELD_CONTENT_ENCODING);
+    return encoding.len == 0 || span_equal_nocase(encoding, SPAN("identity"));
+}
+
+/* Starts the reader that fits operation and content type; false: answered with a fault. */
+static bool start_reader(struct exchange *exchange)
+{
+    const struct operation *operation = exchange->call.operation;
+    struct span type = fields_value(&exchange->request.fields, FIELD_CONTENT_TYPE), boundary = {0};
+    bool multipart = operation->body == OPERATION_BODY_MULTIPART ||
+                     (operation->body == OPERATION_BODY_EITHER && span_search(type, SPAN("multipart/")) < type.len);
+    if (multipart && !multipart_boundary(type, &boundary)) {
+        respond_fault_text(exchange, FAULT_MALFORMED_BODY,
+                           SPAN("This operation takes multipart/form-data with one boundary parameter in Content-Type."),
+                           (struct span){0});
+        return false;
+    }
+    exchange->reader = ARENA_NEW(&exchange->arena, struct request_reader);
+    request_init(exchange->reader, multipart ? REQUEST_MULTIPART : REQUEST_JSON, boundary, &exchange->arena,
+                 &exchange->info);
+    return true;
+}
+
+void collect_start(struct exchange *exchange)
+{
+    const struct operation *operation = exchange->call.operation;
+    const struct message *request = &exchange->request;
+    bool has_body = request->framing == BODY_LENGTH ? request->body_length > 0 : request->framing == BODY_CHUNKED;
+    exchange->inspected = operation && (operation->flags & OPERATION_INSPECTED) && request->method != HTTP_GET &&
+                          request->method != HTTP_HEAD && request->method != HTTP_DELETE;
+    if (exchange->inspected) {
+        if (!identity_encoded(exchange)) {
+            respond_fault(exchange, FAULT_ENCODED_REQUEST);
+            return;
+        }
+        if (request->framing == BODY_LENGTH && request->body_length > exchange->snapshot->config->limits.body) {
+            respond_fault(exchange, FAULT_BODY_TOO_LARGE);
+            return;
+        }
+        if (!start_reader(exchange))
+            return;
+    }
+    exchange_enter(exchange, EXCHANGE_COLLECT);
+    exchange->streaming_body = !exchange->inspected && has_body && !exchange->request_complete;
+    if (request->expect_continue && !exchange->request_complete && exchange->client) {
+        struct message interim = {.version = request->version, .status = 100, .framing = BODY_NONE, .keep_alive = true};
+        exchange->client->ops->head(exchange->client, &interim, false);
+    }
+    if (!exchange->inspected || exchange->request_complete)
+        request_phase(exchange);
+}
+
+/* ---- bytes ---- */
+
+static void reader_failed(struct exchange *exchange)
+{
+    const struct request_reader *reader = exchange->reader;
+    exchange->request_discard = !exchange->request_complete;
+    respond_fault_text(exchange, reader->fault, reader->message, reader->param);
+}
+
+static void collect(struct exchange *exchange, struct span bytes)
+{
+    if (buffer_len(&exchange->body) + bytes.len > exchange->snapshot->config->limits.body) {
+        respond_fault(exchange, FAULT_BODY_TOO_LARGE);
+        return;
+    }
+    /* With a known length the buffer grows once, and a body that cannot be held is known at its first byte. */
+    size_t need = bytes.len;
+    if (exchange->request.framing == BODY_LENGTH && exchange->held == 0)
+        need = (size_t)exchange->request.body_length;
+    else if (exchange->held >= buffer_len(&exchange->body) + bytes.len)
+        need = 0;
+    if (need && !worker_hold(exchange->worker, need)) {
+        /* What came is kept (one read at most); the rest stays with the client until there is room. */
+        exchange->client->ops->want(exchange->client, false);
+        exchange_starve(exchange);
+    } else {
+        exchange->held += need;
+        if (need > bytes.len)
+            (void)!buffer_reserve(&exchange->body, need);
+    }
+    buffer_append(&exchange->body, bytes);
+    if (request_feed(exchange->reader, bytes) != FAULT_NONE)
+        reader_failed(exchange);
+}
+
+void collect_resume(struct exchange *exchange)
+{
+    if (exchange->state != EXCHANGE_COLLECT || !exchange->client)
+        return;
+    size_t owed = buffer_len(&exchange->body) > exchange->held ? buffer_len(&exchange->body) - exchange->held : 0;
+    if (!worker_hold(exchange->worker, owed)) {
+        exchange_starve(exchange);
+        return;
+    }
+    exchange->held += owed;
+    if (exchange->request_complete)
+        request_phase(exchange);
+    else
+        exchange->client->ops->want(exchange->client, true);
+}
+
+/* A streamed body goes into the chain when the target can take it; until then it waits in `body`, at most one read. */
+static void forward(struct exchange *exchange)
+{
+    bool ready = exchange->state >= EXCHANGE_ATTEMPT && attempts_wants_body(exchange->attempts) && !exchange->in.parked;
+    if (!ready) {
+        if (buffer_len(&exchange->body) > 0 && exchange->client)
+            exchange->client->ops->want(exchange->client, false);
+        return;
+    }
+    struct buffer waiting = exchange->body;
+    exchange->body = (struct buffer){0};
+    bool last = exchange->request_complete && !exchange->in.last;
+    if (buffer_len(&waiting) > 0 || last)
+        (void)!chain_request_body(exchange, buffer_span(&waiting), last);
+    buffer_finish(&waiting);
+    if (exchange->client && !exchange->in.parked && attempts_wants_body(exchange->attempts))
+        exchange->client->ops->want(exchange->client, true);
+}
+
+void exchange_request_body(struct exchange *exchange, struct span bytes)
+{
+    exchange->bytes_in += bytes.len;
+    if (exchange->state == EXCHANGE_DONE || exchange->request_discard)
+        return;
+    if (exchange->inspected && exchange->state == EXCHANGE_COLLECT) {
+        collect(exchange, bytes);
+        return;
+    }
+    if (exchange->state >= EXCHANGE_RESPOND && !exchange->streaming_body)
+        return;
+    buffer_append(&exchange->body, bytes);
+    if (exchange->inspected || exchange->state == EXCHANGE_HEAD) {
+        /* A head hook waits: what came with the head is kept, the rest stays with the client. */
+        exchange->client->ops->want(exchange->client, false);
+        return;
+    }
+    forward(exchange);
+}
+
+void exchange_request_end(struct exchange *exchange, const struct fields *trailers)
+{
+    (void)trailers; /* request trailers carry nothing for these APIs and are not forwarded */
+    exchange->request_complete = true;
+    if (exchange->state == EXCHANGE_DONE || exchange->request_discard)
+        return;
+    if (exchange->inspected && exchange->state == EXCHANGE_COLLECT) {
+        if (!list_linked(&exchange->starved))
+            request_phase(exchange);
+        return;
+    }
+    if (exchange->streaming_body)
+        forward(exchange);
+}
+
+void collect_upstream_room(struct exchange *exchange)
+{
+    if (exchange->streaming_body)
+        forward(exchange);
+}
+
+void exchange_request_body_passed(struct exchange *exchange, struct span bytes, bool last)
+{
+    attempts_request_body(exchange->attempts, bytes, last);
+}
+
+/* ---- operation, model and body are known ---- */
+
+/* The name asked for: the path wins over the body (Azure), then body, part or query. */
+static struct span name_asked(const struct exchange *exchange)
+{
+    if (exchange->call.deployment.len)
+        return exchange->call.deployment;
+    if (exchange->inspected && exchange->info.has_model)
+        return exchange->info.model;
+    return exchange->call.query_model;
+}
+
+/* False: answered with a fault. */
+static bool find_model(struct exchange *exchange)
+{
+    const struct operation *operation = exchange->call.operation;
+    exchange->model_asked = name_asked(exchange);
+    if (exchange->model_asked.len)
+        exchange->model = router_model(exchange->snapshot, exchange->model_asked);
+    bool continues = exchange->inspected && (exchange->info.previous_response_id || exchange->info.conversation);
+    bool stored = operation->id == OPERATION_RESPONSES && exchange->info.store != TRI_FALSE;
+    exchange->stateful = (operation->flags & OPERATION_STATEFUL) || continues ||
+                         (stored && (exchange->info.store == TRI_TRUE || exchange->info.background == TRI_TRUE));
+    if (exchange->model)
+        return true;
+    if (exchange->model_asked.len) {
+        respond_model_not_found(exchange);
+        return false;
+    }
+    if (operation->model == OPERATION_MODEL_NONE || exchange->stateful || !exchange->inspected)
+        return true;
+    respond_fault_text(exchange, FAULT_MODEL_MISSING, (struct span){0}, SPAN("model"));
+    return false;
+}
+
+static void request_phase(struct exchange *exchange)
+{
+    exchange->body_at = clock_monotonic();
+    if (exchange->inspected) {
+        if (request_finish(exchange->reader) != FAULT_NONE) {
+            reader_failed(exchange);
+            return;
+        }
+        exchange->operation_streams = exchange->info.stream;
+    }
+    exchange_enter(exchange, EXCHANGE_REQUEST);
+    const struct filter_list *filters = NULL;
+    if (exchange->passthrough) {
+        filters = &exchange->passthrough->filters;
+    } else {
+        if (!find_model(exchange))
+            return;
+        if (exchange->model)
+            filters = &exchange->model->filters;
+    }
+    if (filters)
+        chain_join(exchange, filters->uses, filters->count);
+    chain_request(exchange);
+}
+
+/* Every target of a passthrough or stateful operation is one; a model has its list. */
+void exchange_request_passed(struct exchange *exchange)
+{
+    const struct model_target **order = NULL;
+    const struct model_target *only = NULL;
+    unsigned count = 1;
+    if (exchange->passthrough) {
+        only = &exchange->passthrough->target;
+    } else if (exchange->stateful || !exchange->model) {
+        only = router_stateful(exchange->snapshot, exchange->listener, exchange->model);
+        if (!only) {
+            respond_fault(exchange, FAULT_STATEFUL_TARGET);
+            return;
+        }
+    } else {
+        order = ARENA_ARRAY(&exchange->arena, const struct model_target *, exchange->model->target_count);
+        count = router_order(exchange->model, loop_now(exchange->worker->loop), &exchange->worker->random, order);
+    }
+    exchange_enter(exchange, EXCHANGE_ATTEMPT);
+    attempts_start(exchange, only ? &only : order, count);
+    if (exchange->streaming_body && exchange->state != EXCHANGE_DONE)
+        forward(exchange);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * local_stream: a stream whose other end is inside this process: the embedded mock model as a target. Back-pressure and cancellation
+ * work as for any upstream: `want(false)` stops the production of events, `reset` ends it.
+ */
+#ifndef POSTERN_GATEWAY_LOCAL_STREAM_H
+#define POSTERN_GATEWAY_LOCAL_STREAM_H
+
+#include "base/compiler.h"
+
+struct attempt;
+struct stream;
+struct target;
+struct worker;
+
+/*
+ * A stream to the mock model configured by `target` (target->config->mock). Takes the request by the stream ops, answers from the run
+ * queue and from timers. Lives in the attempt's exchange's arena until it has ended.
+ */
+MUST_CHECK struct stream *mock_stream_create(struct worker *worker, const struct target *target, struct attempt *attempt);
+
+#endif

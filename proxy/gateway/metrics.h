@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * metrics: what /metrics shows, in the Prometheus text format, under OpenTelemetry's GenAI names where there are any
+ * (gen_ai_client_token_usage, gen_ai_client_operation_duration_seconds, ...time_to_first_chunk, time_per_output_chunk) and postern_ names
+ * for the rest. Each worker counts for itself without locks; rendering sums all workers. Labels hold configured names only (model entry,
+ * target, operation), never what a client sent, so their number is bounded.
+ */
+#ifndef POSTERN_GATEWAY_METRICS_H
+#define POSTERN_GATEWAY_METRICS_H
+
+#include "base/buffer.h"
+#include "gateway/filter.h"
+
+struct exchange;
+struct metrics;
+struct metrics_hub;
+struct process;
+struct worker;
+
+MUST_CHECK struct metrics_hub *metrics_hub_create(void);
+void metrics_hub_destroy(struct metrics_hub *hub);
+/* The counters of one worker; owned by the hub. */
+MUST_CHECK struct metrics *metrics_create(struct metrics_hub *hub);
+
+/* One exchange has ended: requests, tokens, durations, attempts, faults. */
+void metrics_exchange(const struct exchange *exchange, enum outcome outcome);
+/*
+ * Gauges and counters of one worker that live elsewhere (pools, connections, held bytes) are copied here by their owner's thread;
+ * call it about once a second and before rendering on the same thread.
+ */
+void metrics_collect(struct worker *worker);
+/* Any thread. */
+void metrics_render(struct process *process, struct buffer *text);
+
+#endif

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "gateway/access_log.h"
+#include "gateway/client_conn.h"
+#include "gateway/exchange.h"
+#include "gateway/metrics.h"
+#include "gateway/pool.h"
+#include "gateway/pool_internal.h"
+
+/* ---- held bytes ---- */
+
+bool worker_hold(struct worker *worker, size_t bytes)
+{
+    struct process *process = worker->process;
+    size_t limit = worker->snapshot->config->limits.held;
+    size_t before = atomic_fetch_add_explicit(&process->held, bytes, memory_order_relaxed);
+    if (before + bytes <= limit)
+        return true;
+    atomic_fetch_sub_explicit(&process->held, bytes, memory_order_relaxed);
+    return false;
+}
+
+static void feed_starved(struct task *task)
+{
+    struct worker *worker = CONTAINER_OF(task, struct worker, feed_starved);
+    LIST_EACH(&worker->starved, link)
+    {
+        struct exchange *exchange = CONTAINER_OF(link, struct exchange, starved);
+        exchange_woken(exchange);
+    }
+}
+
+void worker_release(struct worker *worker, size_t bytes)
+{
+    atomic_fetch_sub_explicit(&worker->process->held, bytes, memory_order_relaxed);
+    if (!list_empty(&worker->starved))
+        loop_post(worker->loop, &worker->feed_starved);
+}
+
+/* ---- filter instances ---- */
+
+void *worker_instance(struct worker *worker, const struct filter_use *use)
+{
+    return use->index < worker->instance_count ? worker->instances[use->index] : NULL;
+}
+
+static void *previous_instance(struct worker *worker, const struct snapshot *before, const struct filter_use *use)
+{
+    for (unsigned i = 0; before && i < before->instance_count; i++)
+        if (before->instances[i].type == use->type && span_equal(before->instances[i].name, use->name))
+            return worker->instances[i];
+    return NULL;
+}
+
+/* Attaches the instances of `snapshot`; each is offered its predecessor of the same name and type. */
+static void attach_instances(struct worker *worker, const struct snapshot *before, const struct snapshot *snapshot)
+{
+    void **instances = memory_array(snapshot->instance_count + 1, sizeof(void *));
+    for (unsigned i = 0; i < snapshot->instance_count; i++) {
+        const struct filter_use *use = &snapshot->instances[i];
+        if (use->type->attach)
+            instances[i] =
+                use->type->attach(worker, use->settings, use->name, previous_instance(worker, before, use));
+    }
+    worker->instances = instances;
+    worker->instance_count = snapshot->instance_count;
+}
+
+static bool in_use(const struct worker *worker, const struct snapshot *snapshot)
+{
+    LIST_EACH(&worker->exchanges, link)
+    if (CONTAINER_OF(link, struct exchange, link)->snapshot == snapshot)
+        return true;
+    return false;
+}
+
+/* An instance that a later snapshot has taken over lives on under its name. */
+static bool taken_over(const struct worker *worker, const void *instance)
+{
+    for (unsigned i = 0; i < worker->instance_count; i++)
+        if (worker->instances[i] == instance)
+            return true;
+    return false;
+}
+
+static void detach_retired(struct worker *worker, struct retired_instances *retired)
+{
+    const struct snapshot *snapshot = retired->snapshot;
+    for (unsigned i = 0; i < snapshot->instance_count; i++)
+        if (retired->instances[i] && !taken_over(worker, retired->instances[i]))
+            snapshot->instances[i].type->detach(worker, retired->instances[i]);
+    list_remove(&retired->link);
+    snapshot_unref(retired->snapshot);
+    free(retired->instances);
+    free(retired);
+}
+
+#define RETIRE_PERIOD (1 * CLOCK_SECOND)
+
+static void retire_instances(struct timer *timer)
+{
+    struct worker *worker = CONTAINER_OF(timer, struct worker, retire_timer);
+    LIST_EACH(&worker->retired_instances, link)
+    {
+        struct retired_instances *retired = CONTAINER_OF(link, struct retired_instances, link);
+        if (!in_use(worker, retired->snapshot))
+            detach_retired(worker, retired);
+    }
+    if (!list_empty(&worker->retired_instances))
+        timer_set(worker->loop, timer, loop_now(worker->loop) + RETIRE_PERIOD);
+}
+
+/* The worker's present instances belong to `before` from now on. */
+static void set_aside(struct worker *worker, struct snapshot *before)
+{
+    struct retired_instances *retired = memory_zalloc(sizeof(*retired));
+    retired->snapshot = snapshot_ref(before);
+    retired->instances = worker->instances;
+    list_append(&worker->retired_instances, &retired->link);
+    timer_set(worker->loop, &worker->retire_timer, loop_now(worker->loop) + RETIRE_PERIOD);
+}
+
+/* ---- life ---- */
+
+struct worker *worker_create(struct process *process, unsigned index, struct snapshot *snapshot)
+{
+    struct worker *worker = memory_zalloc(sizeof(*worker));
+    worker->index = index;
+    worker->process = process;
+    worker->loop = loop_create();
+    const struct config *config = snapshot->config;
+    struct resolver_options dns = {.floor = config->dns.min_ttl, .ceiling = config->dns.max_ttl};
+    worker->resolver = resolver_create(worker->loop, &dns);
+    worker->snapshot = snapshot_ref(snapshot);
+    list_init(&worker->exchanges);
+    list_init(&worker->clients);
+    list_init(&worker->starved);
+    list_init(&worker->retired_pools);
+    list_init(&worker->retired_instances);
+    worker->retire_timer.fire = retire_instances;
+    worker->feed_starved.run = feed_starved;
+    accept_limit_init(&worker->accepting, config->limits.connections);
+    table_init(&worker->pools);
+    worker->metrics = metrics_create(process->metrics);
+    worker->log = access_log_create(worker, &config->log);
+    worker->random = clock_wall() ^ ((uint64_t)index << 32);
+    (void)hash_random(&worker->random);
+    attach_instances(worker, NULL, snapshot);
+    return worker;
+}
+
+static void destroy_pools(struct worker *worker)
+{
+    size_t cursor = 0;
+    struct pool *pool;
+    while ((pool = table_next(&worker->pools, &cursor)) != NULL)
+        list_append(&worker->retired_pools, &pool->link);
+    table_finish(&worker->pools);
+    LIST_EACH(&worker->retired_pools, link)
+    pool_destroy(CONTAINER_OF(link, struct pool, link));
+}
+
+void worker_destroy(struct worker *worker)
+{
+    if (!worker)
+        return;
+    LIST_EACH(&worker->clients, link)
+    client_conn_close(CONTAINER_OF(link, struct client_conn, link));
+    worker_stop_listening(worker, false);
+    destroy_pools(worker);
+    struct snapshot *snapshot = worker->snapshot;
+    set_aside(worker, snapshot);
+    worker->instance_count = 0;
+    LIST_EACH(&worker->retired_instances, link)
+    detach_retired(worker, CONTAINER_OF(link, struct retired_instances, link));
+    timer_clear(worker->loop, &worker->retire_timer);
+    access_log_destroy(worker->log);
+    task_cancel(&worker->feed_starved);
+    resolver_destroy(worker->resolver);
+    loop_destroy(worker->loop); /* buries what is waiting, which may still use the snapshot */
+    snapshot_unref(snapshot);
+    while (worker->listeners) {
+        struct worker_listener *listener = worker->listeners;
+        worker->listeners = listener->next;
+        free((void *)(uintptr_t)listener->name.ptr);
+        free(listener);
+    }
+    free(worker);
+}
+
+void worker_adopt(struct worker *worker, struct snapshot *snapshot)
+{
+    struct snapshot *before = worker->snapshot;
+    set_aside(worker, before);
+    attach_instances(worker, before, snapshot);
+    worker->snapshot = snapshot_ref(snapshot);
+    worker->accepting.most = snapshot->config->limits.connections;
+    access_log_adopt(worker->log, &snapshot->config->log);
+    for (struct worker_listener *listener = worker->listeners; listener; listener = listener->next)
+        for (unsigned i = 0; i < snapshot->listener_count + 2; i++)
+            if (span_equal(snapshot->listeners[i].name, listener->name))
+                listener->use = &snapshot->listeners[i];
+    snapshot_unref(before);
+}
+
+/* ---- listeners ---- */
+
+static void accepted(void *owner, struct listener *listener, struct transport *transport)
+{
+    (void)listener;
+    struct worker_listener *ours = owner;
+    client_conn_accept(ours->worker, ours, transport);
+}
+
+void worker_listen(struct worker *worker, const struct listener_use *use, int fd, struct tls_context *tls)
+{
+    struct worker_listener *listener = memory_zalloc(sizeof(*listener));
+    listener->worker = worker;
+    listener->use = use;
+    listener->name = span_of(memory_string(use->name), use->name.len);
+    listener->next = worker->listeners;
+    worker->listeners = listener;
+    struct listener_options options = {
+        .limit = &worker->accepting, .tls = tls, .handshake_timeout = worker->snapshot->config->timeouts.tls_handshake};
+    struct address_range *trusted = NULL;
+    if (use->config && use->config->proxy_protocol) {
+        const struct setting_networks *networks = &use->config->trusted_peers;
+        trusted = memory_array(networks->count + 1, sizeof(*trusted));
+        for (size_t i = 0; i < networks->count; i++) {
+            trusted[i].base.family = networks->items[i].ip6 ? ADDRESS_IPV6 : ADDRESS_IPV4;
+            memcpy(trusted[i].base.bytes, networks->items[i].address, sizeof(trusted[i].base.bytes));
+            trusted[i].bits = (uint8_t)networks->items[i].bits;
+        }
+        options.proxy_trusted = trusted;
+        options.proxy_trusted_count = networks->count;
+    }
+    listener->net = listener_create(worker->loop, fd, &options, accepted, listener);
+    free(trusted);
+}
+
+void worker_stop_listening(struct worker *worker, bool unlink_paths)
+{
+    for (struct worker_listener *listener = worker->listeners; listener; listener = listener->next) {
+        listener_close(listener->net, unlink_paths);
+        listener->net = NULL;
+    }
+}
+
+void worker_drain(struct worker *worker)
+{
+    worker->draining = true;
+    LIST_EACH(&worker->clients, link)
+    {
+        struct client_conn *conn = CONTAINER_OF(link, struct client_conn, link);
+        if (!conn->listener->use->admin)
+            client_conn_drain(conn);
+    }
+}
+
+/* ---- date ---- */
+
+struct span worker_date(struct worker *worker)
+{
+    uint64_t second = loop_wall(worker->loop) / CLOCK_SECOND;
+    if (second != worker->date_second) {
+        struct tm utc;
+        time_t at = (time_t)second;
+        gmtime_r(&at, &utc);
+        (void)strftime(worker->date, sizeof(worker->date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
+        worker->date_second = second;
+    }
+    return span_str(worker->date);
+}

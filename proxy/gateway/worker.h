@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker: one thread with one loop, and everything that belongs to it: client connections, exchanges, upstream pools,
+ * filter instances, counters. Nothing here is touched by another thread, except through loop_call mail and the metrics' atomics.
+ */
+#ifndef POSTERN_GATEWAY_WORKER_H
+#define POSTERN_GATEWAY_WORKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/table.h"
+#include "gateway/snapshot.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "net/resolver.h"
+
+struct access_log;
+struct exchange;
+struct metrics;
+
+/* Filter instances that a reload has left behind; live exchanges may still use them. */
+struct retired_instances {
+    struct list link; /* on worker->retired_instances */
+    struct snapshot *snapshot;
+    void **instances;
+};
+
+/* What all workers of a process share. */
+struct process {
+    _Atomic size_t held;         /* bytes of collected bodies, process-wide; bounded by limits.held */
+    _Atomic bool ready;          /* /readyz */
+    _Atomic bool drain_requested; /* by the control socket; lifecycle.c looks */
+    struct worker **workers;
+    unsigned worker_count;
+    struct metrics_hub *metrics; /* renders all workers' metrics */
+    uint64_t started_wall;
+    char instance_id[17]; /* random, for request ids */
+};
+
+/* A listener of this worker. Lives as long as the worker, since connections point to it. */
+struct worker_listener {
+    struct worker *worker;
+    struct listener *net;            /* NULL: closed */
+    const struct listener_use *use;  /* in the current snapshot; of the last one that had it, if it is gone */
+    struct span name;                /* own copy */
+    struct worker_listener *next;
+};
+
+struct worker {
+    unsigned index;
+    struct process *process;
+    struct loop *loop;
+    struct resolver *resolver;
+    struct snapshot *snapshot; /* current: new exchanges take a reference */
+    void **instances;          /* filter instances of `snapshot`, by filter_use.index */
+    unsigned instance_count;
+    struct list retired_instances;
+    struct timer retire_timer;
+    struct list exchanges;     /* struct exchange.link */
+    struct list clients;       /* struct client_conn.link */
+    struct list starved;       /* exchanges that wait for held bytes: exchange.starved */
+    struct accept_limit accepting;
+    struct worker_listener *listeners;
+    struct table pools; /* name of target -> struct pool */
+    struct list retired_pools; /* struct pool.link: endpoints that a reload has moved away from */
+    struct metrics *metrics;
+    struct access_log *log;
+    uint64_t random;      /* hash_random state */
+    uint64_t request_count;
+    uint64_t date_second; /* of `date` */
+    char date[32];
+    struct task feed_starved; /* hands freed held bytes to those who wait */
+    bool draining;
+    /* counts for tests and metrics */
+    unsigned exchange_count, client_count, upstream_count, lease_count;
+};
+
+/* One worker of the process, with its loop. The snapshot is referenced; filter instances are attached. */
+MUST_CHECK struct worker *worker_create(struct process *process, unsigned index, struct snapshot *snapshot);
+/* Everything must have ended: no exchanges, no clients. Pools are closed, instances detached. */
+void worker_destroy(struct worker *worker);
+/* Own thread: switches to another snapshot. Instances and pools pass on by name; live exchanges keep theirs. */
+void worker_adopt(struct worker *worker, struct snapshot *snapshot);
+/* The long-lived instance of a filter use of the current or an older snapshot; NULL when the type has none. */
+void *worker_instance(struct worker *worker, const struct filter_use *use);
+
+/*
+ * Serves `use` (of the current snapshot) on the descriptor from listener_bind or listener_bind_again. `tls` NULL: plain.
+ */
+void worker_listen(struct worker *worker, const struct listener_use *use, int fd, struct tls_context *tls);
+/* Stops accepting, tells idle connections to close and live ones to end after what they do. */
+void worker_drain(struct worker *worker);
+/* Closes the listeners; connections stay. */
+void worker_stop_listening(struct worker *worker, bool unlink_paths);
+/* The value of a Date field now; valid until the next call. */
+struct span worker_date(struct worker *worker);
+
+/*
+ * Bytes held for collected bodies. worker_hold: false when the process-wide limit would be passed (nothing is counted then).
+ */
+MUST_CHECK bool worker_hold(struct worker *worker, size_t bytes);
+void worker_release(struct worker *worker, size_t bytes);
+
+#endif
