@@ -255,7 +255,10 @@ static void out_of_files(struct listener *listener)
 
 static void rested(struct timer *timer)
 {
-    update_interest(CONTAINER_OF(timer, struct listener, rest));
+    struct listener *listener = CONTAINER_OF(timer, struct listener, rest);
+    if (listener->spare_fd < 0)
+        listener->spare_fd = spare_open();
+    update_interest(listener);
 }
 
 static void accept_failed(struct listener *listener, int error)
