@@ -172,7 +172,7 @@ static const char *reason(int status)
     case ARES_ETIMEOUT:
         return "dns timed out";
     case ARES_ECONNREFUSED:
-        return "dns server refuses connections";
+        return "no dns server gave an answer"; /* also after SERVFAIL from all of them */
     case ARES_ESERVFAIL:
         return "dns server failed";
     case ARES_EREFUSED:
