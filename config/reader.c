@@ -237,8 +237,13 @@ static bool read_named(struct reader *reader, const struct setting *setting, con
     char *items = arena_zarray(reader->arena, node->count ? node->count : 1, spec->size);
     bool good = true;
     size_t count = 0;
-    for (const struct node *item = node->first; item; item = item->next)
-        good &= reader_fill(reader, spec, with_name(reader, item), items + count++ * spec->size);
+    for (const struct node *item = node->first; item; item = item->next) {
+        const struct node *name = tree_get(item, SPAN("name"));
+        if (name)
+            report_error(reader->report, name->key_place, "\"name\" is given by the key \"%.*s\"; remove it",
+                         SPAN_ARG(item->key));
+        good &= !name && reader_fill(reader, spec, with_name(reader, item), items + count++ * spec->size);
+    }
     store_array(setting, out, items, count);
     return good;
 }

@@ -6,13 +6,6 @@
 
 #include <stdlib.h>
 
-struct message_case {
-    const char *text;
-    size_t len;
-    unsigned flags;
-    const char *expected;
-};
-
 /* Texts that are no configuration at all. */
 static const struct message_case text_cases[] = {
     {"", 0, 0, "c.yaml: is empty; a configuration begins with \"apiVersion: postern/v1\"\n"},
@@ -404,27 +397,6 @@ static const struct message_case scalars_cases[] = {
      "targets, models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers; did you mean "
      "\"apiVersion\"?\n"},
 };
-
-static void say(const struct message_case *cases, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct report report;
-        struct buffer lines = {0};
-        struct config *config = NULL;
-        report_init(&report);
-        bool good = config_load_text(SPAN("c.yaml"), span_of(cases[i].text, cases[i].len), &registry, cases[i].flags,
-                                     &report, &config);
-        const char *said = printed(&report, &lines);
-        if (strcmp(said, cases[i].expected) != 0)
-            print_error("case %zu:\n%s", i, cases[i].text);
-        assert_string_equal(said, cases[i].expected);
-        assert_int_equal(good, report.errors == 0);
-        if (good)
-            config_free(config);
-        buffer_finish(&lines);
-        report_finish(&report);
-    }
-}
 
 static void text_is_reported(void **state)
 {
