@@ -70,7 +70,8 @@ static void put_item(struct buffer *out, const struct response_plan *plan, enum 
 static void put_usage(struct buffer *out, const struct response_plan *plan)
 {
     buffer_format(out,
-                  "{\"input_tokens\":%llu,\"input_tokens_details\":{\"cached_tokens\":0},\"output_tokens\":%llu,"
+                  "{\"input_tokens\":%llu,\"input_tokens_details\":{\"cached_tokens\":0,\"cache_write_tokens\":0},"
+                  "\"output_tokens\":%llu,"
                   "\"output_tokens_details\":{\"reasoning_tokens\":0},\"total_tokens\":%llu}",
                   (unsigned long long)plan->input, (unsigned long long)plan->text.tokens,
                   (unsigned long long)(plan->input + plan->text.tokens));
