@@ -207,7 +207,9 @@ static struct h2_guard_result judge(struct h2_guard *guard, const struct frame *
     case FRAME_PRIORITY_UPDATE:
         return count(guard, H2_RATE_PRIORITIES, now);
     case FRAME_PUSH_PROMISE:
-        return ok(); /* an error in both roles, which the library answers */
+        /* Clients may not; servers were told not to, before our first request: the library would take it until their
+         * ACK. */
+        return connection(PROTOCOL_ERROR, "h2_push_promise");
     default:
         return count(guard, H2_RATE_UNKNOWN_FRAMES, now);
     }

@@ -34,6 +34,32 @@ static void connection_window_returns_at_once_the_stream_window_when_consumed(vo
     peer_stop(&peer);
 }
 
+/* What arrives for a stream we have reset is dropped, and must not eat the window of the others. */
+static void dropped_bytes_return_to_the_connection(void **state)
+{
+    (void)state;
+    static const char zeros[16384];
+    struct peer peer;
+    peer_start(&peer, H2_SERVER, NULL);
+    put_hello(&peer.in);
+    put_headers(&peer.in, 0, 1, POST_ROOT);
+    assert_null(peer_turn(&peer));
+    drop_stream(&peer, peer.last, H2_CANCEL);
+    buffer_finish(&peer.out);
+    size_t sent = 0, returned = 0;
+    for (; sent < 4u * 1024 * 1024; sent += sizeof(zeros)) {
+        put_frame(&peer.in, DATA, 0, 1, span_of(zeros, sizeof(zeros)));
+        assert_null(peer_turn(&peer));
+        struct sent frame;
+        if (count_sent(&peer, WINDOW_UPDATE, 0, &frame))
+            returned += frame.first;
+        buffer_finish(&peer.out);
+        assert_true(sent - returned < 1024 * 1024);
+    }
+    expect_log(&peer, "head:1:POST:/ ");
+    peer_stop(&peer);
+}
+
 static void more_than_the_window_is_an_error(void **state)
 {
     (void)state;
@@ -245,6 +271,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(connection_window_returns_at_once_the_stream_window_when_consumed),
+        cmocka_unit_test(dropped_bytes_return_to_the_connection),
         cmocka_unit_test(more_than_the_window_is_an_error),
         cmocka_unit_test(streams_take_turns),
         cmocka_unit_test(sending_stops_at_the_bound),
