@@ -15,8 +15,7 @@ enum {
 
 static bool in_object(const struct json *r)
 {
-    unsigned level = r->depth - 1;
-    return r->objects[level / 64] >> (level % 64) & 1;
+    return r->next_item == EXPECT_KEY;
 }
 
 /* --- numbers and words --- */
@@ -46,13 +45,12 @@ static int number_step(unsigned place, unsigned char c)
     }
 }
 
-static const char *number_ended(struct json *r, const char *p)
+static const char *number_ended(struct json *r, const char *p, const char *end)
 {
     r->token_end = json_offset(r, p);
     r->within = IN_NOTHING;
     r->event = JSON_NUMBER;
-    json_value_ended(r);
-    return p;
+    return json_value_ended(r, p, end);
 }
 
 /* [run, p) is what the piece has of the number so far. */
@@ -70,7 +68,7 @@ static const char *read_number(struct json *r, const char *run, const char *p, c
     if (r->step < NUMBER_ZERO)
         return json_bad(r, p, "invalid number");
     json_out_finish(r, run, p);
-    return number_ended(r, p);
+    return number_ended(r, p, end);
 }
 
 static const char *start_number(struct json *r, const char *p, const char *end, bool last)
@@ -85,7 +83,7 @@ static const char *start_number(struct json *r, const char *p, const char *end, 
         if (LIKELY(p < end && *p != '.' && (*p | 0x20) != 'e')) { /* most are whole, in both senses */
             if (!r->skipping)
                 json_text_in_place(r, start, p, sizeof(r->kept));
-            return number_ended(r, p);
+            return number_ended(r, p, end);
         }
     }
     json_out_start(r, r->skipping ? NULL : r->kept, sizeof(r->kept));
@@ -106,8 +104,7 @@ static const char *read_word(struct json *r, const char *p, const char *end)
     r->token_end = json_offset(r, p);
     r->within = IN_NOTHING;
     r->event = r->literal[0] == 't' ? JSON_TRUE : r->literal[0] == 'f' ? JSON_FALSE : JSON_NULL;
-    json_value_ended(r);
-    return p;
+    return json_value_ended(r, p, end);
 }
 
 static const char *start_word(struct json *r, const char *p, const char *end)
@@ -126,21 +123,25 @@ static const char *open_container(struct json *r, const char *p, bool object)
     uint64_t bit = UINT64_C(1) << (r->depth % 64), *word = &r->objects[r->depth / 64];
     *word = object ? *word | bit : *word & ~bit;
     r->depth++;
-    r->state = object ? EXPECT_KEY | EXPECT_CLOSE : EXPECT_VALUE | EXPECT_CLOSE;
+    r->next_item = object ? EXPECT_KEY : EXPECT_VALUE;
+    r->state = r->next_item | EXPECT_CLOSE;
     r->token_end = r->token_start + 1;
     r->event = object ? JSON_OBJECT_OPEN : JSON_ARRAY_OPEN;
     return p + 1;
 }
 
-static const char *close_container(struct json *r, const char *p)
+static const char *close_container(struct json *r, const char *p, const char *end)
 {
     r->event = *p == '}' ? JSON_OBJECT_CLOSE : JSON_ARRAY_CLOSE;
     r->token_start = json_offset(r, p);
     r->token_end = r->token_start + 1;
     r->capture_limit = 0;
     r->depth--;
-    json_value_ended(r);
-    return p + 1;
+    if (r->depth) {
+        unsigned level = r->depth - 1;
+        r->next_item = r->objects[level / 64] >> (level % 64) & 1 ? EXPECT_KEY : EXPECT_VALUE;
+    }
+    return json_value_ended(r, p + 1, end);
 }
 
 /* What should have stood at `p`. */
@@ -197,8 +198,6 @@ static const char *skip_space(struct json *r, const char *p, const char *end)
 static const char *read_structure(struct json *r, const char *p, const char *end, bool last)
 {
     for (;; p++) {
-        if (p < end && *p == ' ')
-            p++;
         if (UNLIKELY(p < end && (unsigned char)*p <= ' '))
             p = skip_space(r, p, end);
         if (UNLIKELY(p == end)) {
@@ -210,9 +209,9 @@ static const char *read_structure(struct json *r, const char *p, const char *end
         if (*p == ':' && r->state & EXPECT_COLON)
             r->state = EXPECT_VALUE;
         else if (*p == ',' && r->state & EXPECT_COMMA)
-            r->state = in_object(r) ? EXPECT_KEY : EXPECT_VALUE;
+            r->state = r->next_item;
         else if (r->state & EXPECT_CLOSE && *p == (in_object(r) ? '}' : ']'))
-            return close_container(r, p);
+            return close_container(r, p, end);
         else
             return start_value(r, p, end, last);
     }
@@ -227,17 +226,20 @@ static const char *read_end(struct json *r, const char *p)
     return p;
 }
 
+/* Inside a token that an earlier piece began. */
+static const char *read_on(struct json *r, const char *p, const char *end, bool last)
+{
+    if (r->within == IN_STRING)
+        return json_string_resume(r, p, end);
+    if (r->within == IN_NUMBER)
+        return read_number(r, p, p, end, last);
+    return read_word(r, p, end);
+}
+
 static const char *read_token(struct json *r, const char *p, const char *end, bool last)
 {
-    if (LIKELY(r->within == IN_NOTHING))
-        p = read_structure(r, p, end, last);
-    else if (r->within == IN_STRING)
-        p = json_string_resume(r, p, end);
-    else if (r->within == IN_NUMBER)
-        p = read_number(r, p, p, end, last);
-    else
-        p = read_word(r, p, end);
-    return UNLIKELY(r->event == JSON_MORE && last) ? read_end(r, p) : p;
+    p = LIKELY(r->within == IN_NOTHING) ? read_structure(r, p, end, last) : read_on(r, p, end, last);
+    return UNLIKELY(r->event == JSON_MORE) && last ? read_end(r, p) : p;
 }
 
 /* While skipping: whether the event is to be reported, perhaps as another one. */
@@ -297,11 +299,8 @@ enum json_event json_next(struct json *r, struct span *input, bool last)
     do {
         p = read_token(r, p, end, last);
     } while (UNLIKELY(r->skipping) && !surfaces(r));
-    if (p != r->piece) {
-        size_t used = (size_t)(p - r->piece);
-        r->piece_at += used;
-        *input = span_of(p, input->len - used);
-    }
+    r->piece_at += (size_t)(p - r->piece);
+    *input = span_of(p, (size_t)(end - p));
     return r->event;
 }
 

@@ -68,6 +68,7 @@ struct json {
     unsigned char state, within, step,
         need;                /* what is expected; token under way and where in it; bytes or digits due */
     unsigned char low, high; /* range of the next UTF-8 byte */
+    unsigned char next_item; /* what a comma leads to in the innermost container */
     bool is_key, skipping, leaving;
     unsigned max_depth, skip_depth;
     size_t line, line_start;    /* 1-based line of the last white space read, offset of its first byte */

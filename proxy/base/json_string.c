@@ -233,19 +233,17 @@ static const char *escape_hex(struct json *r, const char *p, const char *end)
     return p;
 }
 
-static const char *string_ended(struct json *r, const char *quote)
+static const char *string_ended(struct json *r, const char *quote, const char *end)
 {
     r->token_end = json_offset(r, quote + 1);
     r->within = IN_NOTHING;
     if (r->is_key) {
         r->event = JSON_KEY;
-        r->state = EXPECT_COLON;
-    } else {
-        r->event = JSON_STRING;
-        r->string_bytes = r->token_end - r->token_start - 2 - r->surplus;
-        json_value_ended(r);
+        return json_name_ended(r, quote + 1, end);
     }
-    return quote + 1;
+    r->event = JSON_STRING;
+    r->string_bytes = r->token_end - r->token_start - 2 - r->surplus;
+    return json_value_ended(r, quote + 1, end);
 }
 
 /* At a byte of a string that is not plain: what it begins. */
@@ -281,7 +279,7 @@ static const char *read_string(struct json *r, const char *run, const char *p, c
                 break;
             if (LIKELY(*p == '"')) {
                 json_out_finish(r, run, p);
-                return string_ended(r, p);
+                return string_ended(r, p, end);
             }
             p = string_special(r, run, p, end);
         } else if (r->step == STRING_UTF8) {
@@ -324,7 +322,7 @@ const char *json_string_start(struct json *r, const char *quote, const char *end
     if (LIKELY(p < end && *p == '"')) { /* most are plain and whole */
         if (limit)
             json_text_in_place(r, run, p, limit);
-        return string_ended(r, p);
+        return string_ended(r, p, end);
     }
     r->step = STRING_PLAIN;
     r->first_half = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "openai/request.h"
+#include "openai/request_parts.h"
 
 #include "base/json_value.h"
 #include "base/table.h"
@@ -99,27 +99,6 @@ enum role { ROLE_ELEMENT, ROLE_TEXT, ROLE_TYPE, ROLE_LABEL, ROLE_MEDIA };
 #define OPTIONS_LIMIT 16 /* members of stream_options */
 #define TYPE_LIMIT    16 /* no type of a part that is counted is longer */
 
-static enum fault refuse(struct request_reader *reader, enum fault fault, struct span param, struct span message)
-{
-    reader->fault = fault;
-    reader->param = param;
-    reader->message = message;
-    return fault;
-}
-
-static enum fault refuse_type(struct request_reader *reader, struct span name, const char *what)
-{
-    return refuse(reader, FAULT_BAD_PARAMETER, name,
-                  arena_format(reader->arena, "'%.*s' must be %s", SPAN_ARG(name), what));
-}
-
-static enum fault refuse_duplicate(struct request_reader *reader, const char *what, struct span name)
-{
-    struct span shown = arena_copy(reader->arena, name);
-    return refuse(reader, FAULT_BAD_PARAMETER, shown,
-                  arena_format(reader->arena, "duplicate %s '%.*s'", what, SPAN_ARG(shown)));
-}
-
 static enum known known_name(struct span name)
 {
     if (name.len > NAME_LENGTH_MAX)
@@ -192,13 +171,14 @@ static enum fault member_started(struct request_reader *reader)
     struct json *json = &reader->json;
     struct span name = json->text;
     if (json->text_long)
-        return refuse(reader, FAULT_BAD_PARAMETER, SPAN(""), SPAN("the name of a top-level member is too long"));
+        return request_refuse(reader, FAULT_BAD_PARAMETER, SPAN(""),
+                              SPAN("the name of a top-level member is too long"));
     enum known known = known_name(name);
     bool repeats = known < KNOWN_COUNT ? reader->seen >> known & 1 : name_repeats(reader, name);
     if (repeats)
-        return refuse_duplicate(reader, "member", name);
+        return request_refuse_duplicate(reader, "member", name);
     if (reader->info->member_count == REQUEST_MEMBERS_LIMIT)
-        return refuse(reader, FAULT_BAD_PARAMETER, SPAN(""), SPAN("the body has too many top-level members"));
+        return request_refuse(reader, FAULT_BAD_PARAMETER, SPAN(""), SPAN("the body has too many top-level members"));
     reader->known = (unsigned char)known;
     if (known < KNOWN_COUNT) {
         reader->seen |= UINT32_C(1) << known;
@@ -223,17 +203,6 @@ static enum fault member_started(struct request_reader *reader)
     return FAULT_NONE;
 }
 
-static enum fault model_name(struct request_reader *reader, struct span name)
-{
-    struct span param = known_members[KNOWN_MODEL].name;
-    for (size_t i = 0; i < name.len; i++)
-        if ((unsigned char)name.ptr[i] < 0x20 || name.ptr[i] == 0x7F)
-            return refuse(reader, FAULT_BAD_PARAMETER, param, SPAN("'model' must not contain control characters"));
-    reader->info->has_model = name.len > 0;
-    reader->info->model = arena_copy(reader->arena, name);
-    return FAULT_NONE;
-}
-
 static enum fault model_value(struct request_reader *reader, enum json_event kind)
 {
     struct request_member *member = member_now(reader);
@@ -242,10 +211,10 @@ static enum fault model_value(struct request_reader *reader, enum json_event kin
     if (kind == JSON_NULL)
         return FAULT_NONE;
     if (kind != JSON_STRING)
-        return refuse_type(reader, member->name, "a string");
+        return request_refuse_type(reader, member->name, "a string");
     if (reader->json.text_long)
-        return refuse(reader, FAULT_BAD_PARAMETER, member->name, SPAN("'model' is too long"));
-    return model_name(reader, reader->json.text);
+        return request_refuse(reader, FAULT_BAD_PARAMETER, member->name, SPAN("'model' is too long"));
+    return request_model_name(reader, reader->json.text);
 }
 
 static void number_value(struct request_reader *reader, enum json_event kind)
@@ -299,7 +268,7 @@ static enum fault member_ended(struct request_reader *reader, enum json_event ki
         break;
     case READ_FLAG:
         if (!boolean && kind != JSON_NULL)
-            return refuse_type(reader, member->name, "a boolean");
+            return request_refuse_type(reader, member->name, "a boolean");
         *(bool *)place_of(reader) = kind == JSON_TRUE;
         break;
     case READ_NUMBER:
@@ -307,7 +276,7 @@ static enum fault member_ended(struct request_reader *reader, enum json_event ki
         break;
     case READ_OPTIONS:
         if (kind != JSON_OBJECT_OPEN && kind != JSON_NULL)
-            return refuse_type(reader, member->name, "an object");
+            return request_refuse_type(reader, member->name, "an object");
         break;
     case READ_NOTHING:
         break;
@@ -325,6 +294,7 @@ static void container_started(struct request_reader *reader, enum json_event eve
     reader->role = event == JSON_ARRAY_OPEN ? ROLE_ELEMENT : ROLE_TEXT;
     if (reading == READ_TEXT) {
         reader->section = SECTION_TEXT;
+        reader->list = event == JSON_ARRAY_OPEN && reader->known != KNOWN_INSTRUCTIONS;
     } else if (reading == READ_OPTIONS && event == JSON_OBJECT_OPEN) {
         reader->section = SECTION_OPTIONS;
         reader->info->has_stream_options = true;
@@ -421,22 +391,21 @@ static enum fault in_text(struct request_reader *reader, enum json_event event)
 {
     struct request_info *info = reader->info;
     unsigned depth = reader->json.depth;
-    bool list = reader->known != KNOWN_INSTRUCTIONS && member_now(reader)->kind == JSON_ARRAY_OPEN;
     switch (event) {
     case JSON_KEY:
         text_key(reader);
         break;
     case JSON_STRING:
-        info->items += list && depth == 2;
+        info->items += reader->list && depth == 2;
         text_string(reader);
         break;
     case JSON_NUMBER: /* a list of numbers is one text, given as token ids */
-        if (list && reader->role == ROLE_ELEMENT && reader->known != KNOWN_MESSAGES)
+        if (reader->list && reader->role == ROLE_ELEMENT && reader->known != KNOWN_MESSAGES)
             info->items += info->token_ids++ == 0 && depth == 2;
         break;
     case JSON_OBJECT_OPEN:
     case JSON_ARRAY_OPEN:
-        info->items += list && depth == 3;
+        info->items += reader->list && depth == 3;
         reader->role = event == JSON_ARRAY_OPEN ? ROLE_ELEMENT : ROLE_TEXT;
         break;
     case JSON_OBJECT_CLOSE:
@@ -458,12 +427,13 @@ static enum fault option_key(struct request_reader *reader)
     struct json *json = &reader->json;
     struct span name = json->text, param = known_members[KNOWN_STREAM_OPTIONS].name;
     if (json->text_long || reader->option_count == OPTIONS_LIMIT)
-        return refuse(reader, FAULT_BAD_PARAMETER, param, SPAN("'stream_options' has too many or too long members"));
+        return request_refuse(reader, FAULT_BAD_PARAMETER, param,
+                              SPAN("'stream_options' has too many or too long members"));
     if (!reader->options)
         reader->options = ARENA_ARRAY(reader->arena, struct span, OPTIONS_LIMIT);
     for (size_t i = 0; i < reader->option_count; i++)
         if (span_equal(reader->options[i], name))
-            return refuse_duplicate(reader, "member of stream_options:", name);
+            return request_refuse_duplicate(reader, "member of stream_options:", name);
     reader->options[reader->option_count++] = arena_copy(reader->arena, name);
     reader->info->stream_options.empty = false;
     if (!span_equal(name, SPAN("include_usage")))
@@ -481,7 +451,7 @@ static enum fault in_options(struct request_reader *reader, enum json_event even
     if (event == JSON_SKIPPED)
         return FAULT_NONE;
     if (event != JSON_TRUE && event != JSON_FALSE && event != JSON_NULL)
-        return refuse_type(reader, SPAN("stream_options.include_usage"), "a boolean");
+        return request_refuse_type(reader, SPAN("stream_options.include_usage"), "a boolean");
     info->include_usage = event == JSON_TRUE ? TRI_TRUE : event == JSON_FALSE ? TRI_FALSE : TRI_ABSENT;
     info->stream_options.usage_start = reader->json.token_start;
     info->stream_options.usage_end = reader->json.token_end;
@@ -493,7 +463,7 @@ static enum fault handle_json(struct request_reader *reader, enum json_event eve
     switch ((enum section)reader->section) {
     case SECTION_START:
         if (event != JSON_OBJECT_OPEN)
-            return refuse(reader, FAULT_MALFORMED_BODY, SPAN(""), SPAN("the body must be a JSON object"));
+            return request_refuse(reader, FAULT_MALFORMED_BODY, SPAN(""), SPAN("the body must be a JSON object"));
         reader->info->object_open = reader->json.token_start;
         reader->section = SECTION_MEMBERS;
         return FAULT_NONE;
@@ -512,120 +482,15 @@ static enum fault read_json(struct request_reader *reader, struct span bytes, bo
 {
     for (;;) {
         enum json_event event = json_next(&reader->json, &bytes, last);
-        if (event == JSON_MORE || event == JSON_DONE)
+        if (UNLIKELY(event == JSON_MORE || event == JSON_DONE))
             return FAULT_NONE;
-        if (event == JSON_BAD) {
+        if (UNLIKELY(event == JSON_BAD)) {
             struct json_error error = json_error(&reader->json);
-            return refuse(reader, FAULT_MALFORMED_BODY, SPAN(""),
-                          arena_format(reader->arena, "invalid JSON at byte %zu (line %zu, column %zu): %s",
-                                       error.offset, error.line, error.column, error.reason));
+            return request_refuse(reader, FAULT_MALFORMED_BODY, SPAN(""),
+                                  arena_format(reader->arena, "invalid JSON at byte %zu (line %zu, column %zu): %s",
+                                               error.offset, error.line, error.column, error.reason));
         }
         if (UNLIKELY(handle_json(reader, event) != FAULT_NONE))
-            return reader->fault;
-    }
-}
-
-/* --- multipart --- */
-
-/* The form fields that are read, and how many bytes they may have. */
-enum form { FORM_MODEL, FORM_STREAM, FORM_RESPONSE_FORMAT, FORM_NONE };
-
-static const struct form_field {
-    struct span name;
-    size_t limit;
-} form_fields[] = {
-    [FORM_MODEL] = {SPAN_INIT("model"), REQUEST_MODEL_LIMIT},
-    [FORM_STREAM] = {SPAN_INIT("stream"), REQUEST_FIELD_LIMIT},
-    [FORM_RESPONSE_FORMAT] = {SPAN_INIT("response_format"), REQUEST_FIELD_LIMIT},
-};
-_Static_assert(ARRAY_LEN(form_fields) == FORM_NONE, "a row for each field");
-
-static enum fault part_started(struct request_reader *reader)
-{
-    struct multipart *m = reader->multipart;
-    struct span name = span_of(m->name, m->name_len);
-    unsigned field = 0;
-    if (++reader->info->part_count > REQUEST_MEMBERS_LIMIT)
-        return refuse(reader, FAULT_BAD_PARAMETER, SPAN(""), SPAN("the body has too many parts"));
-    while (field < FORM_NONE && !span_equal(form_fields[field].name, name))
-        field++;
-    reader->known = (unsigned char)field;
-    if (field == FORM_NONE)
-        return FAULT_NONE;
-    if (reader->seen >> field & 1)
-        return refuse_duplicate(reader, "form field", name);
-    reader->seen |= UINT32_C(1) << field;
-    if (m->is_file || m->encoded)
-        return refuse_type(reader, form_fields[field].name, "a plain text field");
-    reader->capture_limit = form_fields[field].limit;
-    reader->capture = arena_bytes(reader->arena, reader->capture_limit);
-    reader->capture_len = 0;
-    return FAULT_NONE;
-}
-
-static enum fault part_data(struct request_reader *reader)
-{
-    struct span data = reader->multipart->data;
-    if (reader->known == FORM_NONE)
-        return FAULT_NONE;
-    if (data.len > reader->capture_limit - reader->capture_len) {
-        struct span name = form_fields[reader->known].name;
-        return refuse(reader, FAULT_BAD_PARAMETER, name,
-                      arena_format(reader->arena, "'%.*s' is too long", SPAN_ARG(name)));
-    }
-    memcpy(reader->capture + reader->capture_len, data.ptr, data.len);
-    reader->capture_len += data.len;
-    return FAULT_NONE;
-}
-
-static enum fault part_ended(struct request_reader *reader)
-{
-    struct request_info *info = reader->info;
-    struct span value = span_of(reader->capture, reader->capture_len);
-    switch (reader->known) {
-    case FORM_MODEL:
-        info->model_start = reader->multipart->value_start;
-        info->model_end = reader->multipart->value_end;
-        return model_name(reader, value);
-    case FORM_STREAM:
-        info->stream = span_equal_nocase(value, SPAN("true")) || span_equal(value, SPAN("1"));
-        if (!info->stream && !span_equal_nocase(value, SPAN("false")) && !span_equal(value, SPAN("0")))
-            return refuse_type(reader, form_fields[FORM_STREAM].name, "true or false");
-        break;
-    case FORM_RESPONSE_FORMAT:
-        info->response_format = value;
-        break;
-    default:
-        break;
-    }
-    return FAULT_NONE;
-}
-
-static enum fault handle_part(struct request_reader *reader, enum multipart_event event)
-{
-    switch (event) {
-    case MULTIPART_PART:
-        return part_started(reader);
-    case MULTIPART_DATA:
-        return part_data(reader);
-    case MULTIPART_END:
-        return part_ended(reader);
-    default:
-        return refuse(reader, FAULT_MALFORMED_BODY, SPAN(""),
-                      arena_format(reader->arena, "invalid multipart body at byte %zu: %s", reader->multipart->bad_at,
-                                   reader->multipart->reason));
-    }
-}
-
-static enum fault read_multipart(struct request_reader *reader, struct span bytes, bool last)
-{
-    if (!reader->multipart)
-        return refuse(reader, FAULT_MALFORMED_BODY, SPAN(""), SPAN("Content-Type has no valid multipart boundary"));
-    for (;;) {
-        enum multipart_event event = multipart_next(reader->multipart, &bytes, last);
-        if (event == MULTIPART_MORE || event == MULTIPART_DONE)
-            return FAULT_NONE;
-        if (handle_part(reader, event) != FAULT_NONE)
             return reader->fault;
     }
 }
@@ -639,7 +504,7 @@ void request_init(struct request_reader *reader, enum request_kind kind, struct 
     memset(reader, 0, sizeof(*reader));
     reader->arena = arena;
     reader->info = info;
-    reader->known = kind == REQUEST_JSON ? KNOWN_COUNT : FORM_NONE;
+    reader->known = KNOWN_COUNT;
     if (kind == REQUEST_JSON) {
         json_init(&reader->json, REQUEST_DEPTH_LIMIT);
         return;
@@ -655,7 +520,7 @@ static enum fault read_body(struct request_reader *reader, struct span bytes, bo
 {
     if (reader->fault != FAULT_NONE)
         return reader->fault;
-    return reader->info->kind == REQUEST_JSON ? read_json(reader, bytes, last) : read_multipart(reader, bytes, last);
+    return reader->info->kind == REQUEST_JSON ? read_json(reader, bytes, last) : request_read_form(reader, bytes, last);
 }
 
 enum fault request_feed(struct request_reader *reader, struct span bytes)

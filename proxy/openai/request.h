@@ -103,6 +103,7 @@ struct request_reader {
     uint32_t seen;         /* bit = that known member or field was given */
     unsigned char known;   /* the known member under way */
     unsigned char section; /* where in the body */
+    bool list;             /* a text section that is an array whose elements are counted */
     unsigned char role;    /* of the string to come, inside a text section */
     unsigned char option_count;
     struct span *options; /* names inside stream_options */
