@@ -114,8 +114,10 @@ static const struct mock_option {
     {"--latency", "latency", "time before an answer begins, e.g. 200ms"},
     {"--chunk-interval", "chunk_interval", "time between two events of a stream, e.g. 20ms"},
     {"--chunks", "chunks", "content events of a stream"},
+    {"--words-per-chunk", "words_per_chunk", "how much text an event holds"},
+    {"--tokens-per-second", "tokens_per_second", "pace answers by their tokens, as a model does"},
     {"--tokens", "tokens", "token rate beyond which it answers 429, e.g. 1000/minute"},
-    {"--faults", "faults", "list as in the configuration, e.g. '[{kind: status, status: 429, every: 3, retry_after: 2s}]'"},
+    {"--fault", "fault", "what goes wrong, as in the configuration, e.g. '{status: 429, every: 3, retry_after: 2s}'"},
 };
 
 static const char *mock_setting(struct span option)
@@ -190,10 +192,10 @@ const char *command_details(const char *name)
     if (!span_equal(span_str(name), SPAN("mock")))
         return "";
     struct buffer out = {0};
-    buffer_format(&out, "\nOptions:\n  %-18s %s\n  %-18s %s\n  %-18s %s\n", "--port", "required; where to listen", "--host",
+    buffer_format(&out, "\nOptions:\n  %-20s %s\n  %-20s %s\n  %-20s %s\n", "--port", "required; where to listen", "--host",
                   "address to listen on, default 127.0.0.1", "--azure", "speak Azure's flavour: content filter results");
     for (size_t i = 0; i < ARRAY_LEN(mock_options); i++)
-        buffer_format(&out, "  %-18s %s\n", mock_options[i].option, mock_options[i].help);
+        buffer_format(&out, "  %-20s %s\n", mock_options[i].option, mock_options[i].help);
     buffer_append(&out, SPAN("\nSingle requests steer it by x-mock-* header fields: x-mock-status, x-mock-latency-ms, x-mock-chunks,\n"
                              "x-mock-chunk-interval-ms, x-mock-cut-after, x-mock-stall-after, x-mock-error-after,\n"
                              "x-mock-retry-after-ms.\n"));
