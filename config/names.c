@@ -3,6 +3,8 @@
 
 #include "config/suggest.h"
 
+#define SUGGESTED 200
+
 struct defined {
     struct span name;
     struct place place;
@@ -75,7 +77,8 @@ static void report_unknown(const struct section *section, struct arena *arena, c
 {
     struct suggest suggest;
     suggest_init(&suggest, arena, reference->name);
-    for (const struct defined *defined = section->first; defined; defined = defined->next)
+    /* Comparing words is the costly part: after hundreds of mistakes nobody reads suggestions. */
+    for (const struct defined *defined = section->first; defined && report->errors < SUGGESTED; defined = defined->next)
         suggest_add(&suggest, defined->name);
     struct span text = section->first ? suggest_text(&suggest) : SPAN("; none is defined");
     report_error(report, reference->place, "no %s is called \"%.*s\"%.*s", section->singular, SPAN_ARG(reference->name),
