@@ -47,7 +47,8 @@ static void dropped_bytes_return_to_the_connection(void **state)
     drop_stream(&peer, peer.last, H2_CANCEL);
     buffer_finish(&peer.out);
     size_t sent = 0, returned = 0;
-    for (; sent < 4u * 1024 * 1024; sent += sizeof(zeros)) {
+    while (sent < 4u * 1024 * 1024) {
+        sent += sizeof(zeros);
         put_frame(&peer.in, DATA, 0, 1, span_of(zeros, sizeof(zeros)));
         assert_null(peer_turn(&peer));
         struct sent frame;
