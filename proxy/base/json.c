@@ -116,15 +116,20 @@ static const char *start_word(struct json *r, const char *p, const char *end)
 
 /* --- structure --- */
 
-static const char *open_container(struct json *r, const char *p, bool object)
+static void push_container(struct json *r, bool object)
 {
-    if (r->depth == r->max_depth)
-        return json_bad(r, p, "nested too deeply");
     uint64_t bit = UINT64_C(1) << (r->depth % 64), *word = &r->objects[r->depth / 64];
     *word = object ? *word | bit : *word & ~bit;
     r->depth++;
     r->next_item = object ? EXPECT_KEY : EXPECT_VALUE;
     r->state = r->next_item | EXPECT_CLOSE;
+}
+
+static const char *open_container(struct json *r, const char *p, bool object)
+{
+    if (r->depth == r->max_depth)
+        return json_bad(r, p, "nested too deeply");
+    push_container(r, object);
     r->token_end = r->token_start + 1;
     r->event = object ? JSON_OBJECT_OPEN : JSON_ARRAY_OPEN;
     return p + 1;
@@ -217,6 +222,67 @@ static const char *read_structure(struct json *r, const char *p, const char *end
     }
 }
 
+static void pop_container(struct json *r)
+{
+    unsigned level = --r->depth - 1;
+    r->next_item = r->objects[level / 64] >> (level % 64) & 1 ? EXPECT_KEY : EXPECT_VALUE;
+    r->state = EXPECT_COMMA | EXPECT_CLOSE;
+}
+
+/*
+ * Deep inside what is skipped, most of the text is plain strings and punctuation: those are passed here without making
+ * events of them. Stops before anything else, with the state as it is there; `floor` is the depth that must not be
+ * left.
+ */
+static const char *skip_inside(struct json *r, const char *p, const char *end, unsigned floor)
+{
+    for (;; p++) {
+        while (p < end && *p == ' ')
+            p++;
+        if (p == end)
+            return p;
+        unsigned char state = r->state;
+        switch (*p) {
+        case '"': {
+            const char *quote = json_plain_run(p + 1, end);
+            if (!(state & (EXPECT_KEY | EXPECT_VALUE)) || quote == end || *quote != '"')
+                return p;
+            p = quote;
+            r->state = state & EXPECT_KEY ? EXPECT_COLON : EXPECT_COMMA | EXPECT_CLOSE;
+            break;
+        }
+        case ':':
+            if (!(state & EXPECT_COLON))
+                return p;
+            r->state = EXPECT_VALUE;
+            break;
+        case ',':
+            if (!(state & EXPECT_COMMA))
+                return p;
+            r->state = r->next_item;
+            break;
+        case '{':
+        case '[':
+            if (!(state & EXPECT_VALUE) || r->depth == r->max_depth)
+                return p;
+            push_container(r, *p == '{');
+            break;
+        case '}':
+        case ']':
+            if (!(state & EXPECT_CLOSE) || r->depth <= floor || in_object(r) != (*p == '}'))
+                return p;
+            pop_container(r);
+            break;
+        case '\n':
+            r->line++;
+            r->line_start = json_offset(r, p + 1);
+            break;
+        default:
+            return p;
+        }
+    }
+}
+
 /* The piece ended and nothing more will come. */
 static const char *read_end(struct json *r, const char *p)
 {
@@ -297,6 +363,9 @@ enum json_event json_next(struct json *r, struct span *input, bool last)
     r->text = span_of(NULL, 0);
     r->text_long = false;
     do {
+        /* the value asked to be skipped begins at skip_depth, and the close that ends it is an event */
+        if (UNLIKELY(r->skipping) && r->within == IN_NOTHING && r->depth >= r->skip_depth + !r->leaving)
+            p = skip_inside(r, p, end, r->skip_depth + !r->leaving);
         p = read_token(r, p, end, last);
     } while (UNLIKELY(r->skipping) && !surfaces(r));
     r->piece_at += (size_t)(p - r->piece);

@@ -131,8 +131,7 @@ static const char *wide_run(const char *p, const char *end)
 }
 #endif
 
-/* The first byte that is not plain printable ASCII: quote, backslash, control, or above 0x7F. */
-static const char *plain_run(const char *p, const char *end)
+const char *json_plain_run(const char *p, const char *end)
 {
     p = wide_run(p, end);
     while (p < end && is_plain((unsigned char)*p))
@@ -274,7 +273,7 @@ static const char *read_string(struct json *r, const char *run, const char *p, c
         if (LIKELY(r->step == STRING_PLAIN)) {
             if (UNLIKELY(r->first_half && *p != '\\'))
                 put_lone_half(r);
-            p = plain_run(p, end);
+            p = json_plain_run(p, end);
             if (p == end)
                 break;
             if (LIKELY(*p == '"')) {
@@ -313,7 +312,7 @@ static size_t wanted(const struct json *r, bool is_key)
 const char *json_string_start(struct json *r, const char *quote, const char *end, bool is_key)
 {
     size_t limit = wanted(r, is_key);
-    const char *run = quote + 1, *p = plain_run(run, end);
+    const char *run = quote + 1, *p = json_plain_run(run, end);
     r->token_start = json_offset(r, quote);
     if (!is_key)
         r->capture_limit = 0;

@@ -80,6 +80,8 @@ void json_out_put(struct json *r, const char *from, size_t len);
 /* The text of a token whose last run is [run, end): shown in place when that run is all of it. */
 void json_out_finish(struct json *r, const char *run, const char *end);
 
+/* The first byte that is not plain printable ASCII: quote, backslash, control, or above 0x7F. */
+const char *json_plain_run(const char *p, const char *end);
 /* At the opening quote of a key or a string value. */
 const char *json_string_start(struct json *r, const char *quote, const char *end, bool is_key);
 /* Inside a string that an earlier piece began. */

@@ -137,6 +137,11 @@ static void expect(struct span text, enum ask ask, const char *transcript)
     buffer_finish(&got);
 }
 
+struct refusal {
+    struct span text;
+    const char *transcript; /* the last line */
+};
+
 static void events(void **state)
 {
     (void)state;
@@ -198,7 +203,33 @@ static void skipping(void **state)
     expect(text, ASK_SKIP_ALL, "skipped@0-59/0~{\ndone\n");
     expect(SPAN(" 12 "), ASK_SKIP_ALL, "skipped@1-3/0~num\ndone\n");
     expect(SPAN("12"), ASK_SKIP_ALL, "skipped@0-2/0~num\ndone\n");
+    expect(SPAN("{\"a\":{\"k\":[\"x\" ,{ },[ ],\"\\n\u00e9\",{\"l\":{\n\"m\":\"\"}}]},\"b\":0}"), ASK_SKIP_FIRST_MEMBER,
+           "{@0-1/1\nkey@1-4/1=a\nskipped@5-48/1~{\nkey@49-52/1=b\nskipped@53-54/1~num\n}@54-55/0\ndone\n");
     expect(SPAN("{\"a\":[1,}"), ASK_SKIP_ALL, "bad@8 1:9 expected a value\n");
+}
+
+static void skip_refuses(void **state)
+{
+    (void)state;
+    static const struct refusal table[] = {
+        {SPAN_INIT("{\"a\":{\"b\" \"c\"}}"), "bad@10 1:11 expected ':'\n"},
+        {SPAN_INIT("{\"a\":{\"b\":\"c\",}}"), "bad@14 1:15 expected a name in quotes\n"},
+        {SPAN_INIT("{\"a\":[\"b\":\"c\"]}"), "bad@9 1:10 expected ',' or ']'\n"},
+        {SPAN_INIT("{\"a\":[\n{}{}]}"), "bad@9 2:3 expected ',' or ']'\n"},
+        {SPAN_INIT("{\"a\":[[}]}"), "bad@7 1:8 expected a value or ']'\n"},
+        {SPAN_INIT("{\"a\":[[]"), "bad@8 1:9 unexpected end\n"},
+        {SPAN_INIT("{\"a\":[[]]"), "bad@9 1:10 unexpected end\n"},
+        {SPAN_INIT("{\"a\":[[[[[[[[]]]]]]]]}"), "bad@12 1:13 nested too deeply\n"},
+        {SPAN_INIT("{\"a\":[\"\t\"]}"), "bad@7 1:8 control byte in a string\n"},
+        {SPAN_INIT("{\"a\":[\"\xC0\x80\"]}"), "bad@7 1:8 invalid UTF-8\n"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct buffer got = read_all_ways(table[i].text, ASK_SKIP_ALL, 8);
+        if (!span_equal(buffer_span(&got), span_str(table[i].transcript)))
+            fail_msg("%.*s\nexpected %s\ngot %.*s", SPAN_ARG(table[i].text), table[i].transcript,
+                     SPAN_ARG(buffer_span(&got)));
+        buffer_finish(&got);
+    }
 }
 
 /* A skip that meets the close of the container is forgotten. */
@@ -220,11 +251,6 @@ static void skip_meets_close(void **state)
     assert_int_equal(json_next(&r, &text, true), JSON_DONE);
     assert_int_equal(json_next(&r, &text, true), JSON_DONE);
 }
-
-struct refusal {
-    struct span text;
-    const char *transcript; /* the last line */
-};
 
 static void refusals(void **state)
 {
@@ -400,10 +426,10 @@ static void mixed_nesting(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(events),           cmocka_unit_test(doubtful_text), cmocka_unit_test(limits_of_text),
-        cmocka_unit_test(skipping),         cmocka_unit_test(refusals),      cmocka_unit_test(utf8),
-        cmocka_unit_test(skip_meets_close), cmocka_unit_test(wide_steps),    cmocka_unit_test(depth),
-        cmocka_unit_test(mixed_nesting),
+        cmocka_unit_test(events),   cmocka_unit_test(doubtful_text),    cmocka_unit_test(limits_of_text),
+        cmocka_unit_test(skipping), cmocka_unit_test(skip_refuses),     cmocka_unit_test(refusals),
+        cmocka_unit_test(utf8),     cmocka_unit_test(skip_meets_close), cmocka_unit_test(wide_steps),
+        cmocka_unit_test(depth),    cmocka_unit_test(mixed_nesting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
