@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-An include may only follow the arrows: main -> filters -> gateway -> {http, openai, net, config} -> base. Libraries are seen by the files
-that own them and nobody else.
+An include may only follow the arrows: main -> command -> filters -> gateway -> {http, openai, net, config} -> base. Libraries are seen
+by the files that own them and nobody else.
 """
 import pathlib
 import re
@@ -16,7 +16,8 @@ BELOW = {
     "config": {"base"},
     "gateway": {"base", "http", "openai", "net", "config"},
     "filters": {"base", "http", "openai", "net", "config", "gateway"},
-    "main": {"base", "http", "openai", "net", "config", "gateway", "filters"},
+    "command": {"base", "http", "openai", "net", "config", "gateway", "filters"},
+    "main": {"base", "config", "gateway", "filters", "command"},
 }
 # Library header -> the files that may include it.
 LIBRARIES = {
