@@ -11,6 +11,7 @@
 #include "gateway/access_log.h"
 #include "gateway/client_conn.h"
 #include "gateway/exchange.h"
+#include "gateway/local_stream.h"
 #include "gateway/metrics.h"
 #include "gateway/pool.h"
 #include "gateway/pool_internal.h"
@@ -149,6 +150,7 @@ struct worker *worker_create(struct process *process, unsigned index, struct sna
     worker->feed_starved.run = feed_starved;
     accept_limit_init(&worker->accepting, config->limits.connections);
     table_init(&worker->pools);
+    table_init(&worker->mocks);
     worker->metrics = metrics_create(process->metrics);
     worker->log = access_log_create(worker, &config->log);
     worker->random = clock_wall() ^ ((uint64_t)index << 32);
@@ -176,6 +178,7 @@ void worker_destroy(struct worker *worker)
     client_conn_close(CONTAINER_OF(link, struct client_conn, link));
     worker_stop_listening(worker, false);
     destroy_pools(worker);
+    mock_memories_free(worker);
     struct snapshot *snapshot = worker->snapshot;
     set_aside(worker, snapshot);
     worker->instance_count = 0;

@@ -66,6 +66,7 @@ struct worker {
     struct worker_listener *listeners;
     struct table pools; /* name of target -> struct pool */
     struct list retired_pools; /* struct pool.link: endpoints that a reload has moved away from */
+    struct table mocks; /* name of target -> what its mock model remembers; local_stream.c's own */
     struct metrics *metrics;
     struct access_log *log;
     uint64_t random;      /* hash_random state */
