@@ -12,6 +12,25 @@ struct response_plan {
     const char *status, *terminal; /* of the finished response, and its event */
 };
 
+/* JSON without the space between its tokens: a line end in it would end the data line of an event. */
+static void put_compact(struct buffer *out, struct span json)
+{
+    bool inside = false;
+    size_t start = 0;
+    for (size_t i = 0; i < json.len; i++) {
+        char c = json.ptr[i];
+        if (inside && c == '\\') {
+            i++;
+        } else if (c == '"') {
+            inside = !inside;
+        } else if (!inside && (c == ' ' || c == '\t' || c == '\r' || c == '\n')) {
+            buffer_append(out, span_of(json.ptr + start, i - start));
+            start = i + 1;
+        }
+    }
+    buffer_append(out, span_skip(json, start));
+}
+
 /* Members of a response that repeat what was asked, with OpenAI's defaults. */
 static void put_settings(struct mock_script *s, struct buffer *out)
 {
@@ -34,8 +53,8 @@ static void put_settings(struct mock_script *s, struct buffer *out)
     };
     for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
         buffer_format(out, ",\"%s\":", settings[i].name);
-        buffer_append(out,
-                      settings[i].asked.kind == JSON_MORE ? span_str(settings[i].otherwise) : settings[i].asked.raw);
+        bool asked = settings[i].asked.kind != JSON_MORE;
+        put_compact(out, asked ? settings[i].asked.raw : span_str(settings[i].otherwise));
     }
 }
 

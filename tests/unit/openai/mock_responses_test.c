@@ -188,6 +188,18 @@ static void test_structured(void **state)
     assert_string_equal(mock_at(call, o, "text.format.name"), "n");
 }
 
+/* A request written over several lines must not break the events that repeat parts of it. */
+static void test_pretty_request(void **state)
+{
+    struct mock_call *call = *state;
+    (void)mock_ask_for(
+        call, OPERATION_RESPONSES,
+        SPAN("{\n\"stream\": true, \"input\": \"x\",\r\n\"metadata\": {\n\t\"a\": \"b \\\" c\",\n\"d\": \"e\"\n}\n}"));
+    check_sequence(call);
+    struct json_value last = mock_event_json(call, call->count - 1);
+    assert_string_equal(mock_at(call, last, "response.metadata"), "{\"a\":\"b \\\" c\",\"d\":\"e\"}");
+}
+
 static void test_error_event(void **state)
 {
     struct mock_call *call = *state;
@@ -213,8 +225,9 @@ static void test_input_tokens(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_object),        TEST(test_input_items), TEST(test_stream),      TEST(test_incomplete),
-        TEST(test_function_call), TEST(test_structured),  TEST(test_error_event), TEST(test_input_tokens),
+        TEST(test_object),         TEST(test_input_items),   TEST(test_stream),
+        TEST(test_incomplete),     TEST(test_function_call), TEST(test_structured),
+        TEST(test_pretty_request), TEST(test_error_event),   TEST(test_input_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
