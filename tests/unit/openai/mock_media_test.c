@@ -30,7 +30,7 @@ static double number_at(struct json_value array, unsigned index)
 {
     char path[16];
     struct json_value value;
-    double number;
+    double number = 0;
     (void)snprintf(path, sizeof(path), "%u", index);
     assert_true(json_value_find(array, path, &value) && json_value_double(value, &number));
     return number;

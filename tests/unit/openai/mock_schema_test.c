@@ -79,11 +79,11 @@ static void test_recursion_ends(void **state)
 {
     (void)state;
     static const char *const schemas[] = {
-        "{\"$ref\":\"#/$defs/"
-        "node\",\"$defs\":{\"node\":{\"type\":\"object\",\"required\":[\"name\",\"children\"],\"properties\":"
-        "{\"name\":{\"type\":\"string\"},\"children\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/node\"}}}}}}",
-        "{\"type\":\"object\",\"required\":[\"next\"],\"properties\":{\"next\":{\"anyOf\":[{\"$ref\":\"#\"},{\"type\":"
-        "\"null\"}]}}}",
+        ("{\"$ref\":\"#/$defs/"
+         "node\",\"$defs\":{\"node\":{\"type\":\"object\",\"required\":[\"name\",\"children\"],\"properties\":"
+         "{\"name\":{\"type\":\"string\"},\"children\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/node\"}}}}}}"),
+        ("{\"type\":\"object\",\"required\":[\"next\"],\"properties\":{\"next\":{\"anyOf\":[{\"$ref\":\"#\"},{\"type\":"
+         "\"null\"}]}}}"),
         "{\"type\":\"object\",\"properties\":{\"next\":{\"$ref\":\"#\"}}}",
         /* no instance of these exists: only that it ends, with JSON */
         "{\"$ref\":\"#\"}",
@@ -105,13 +105,13 @@ static void test_amplification_is_bounded(void **state)
     static const char *const schemas[] = {
         "{\"type\":\"array\",\"minItems\":1e9,\"items\":{\"type\":\"string\"}}",
         "{\"type\":\"string\",\"minLength\":1e15}",
-        "{\"$ref\":\"#/$defs/a\",\"$defs\":{\"a\":{\"type\":\"array\",\"minItems\":1000,\"items\":{\"$ref\":\"#/$defs/"
-        "b\"}},"
-        "\"b\":{\"type\":\"array\",\"minItems\":1000,\"items\":{\"$ref\":\"#/$defs/c\"}},"
-        "\"c\":{\"type\":\"array\",\"minItems\":1000,\"items\":{\"type\":\"integer\"}}}}",
-        "{\"type\":\"object\",\"required\":[\"a\",\"b\",\"c\",\"d\"],\"properties\":{\"a\":{\"$ref\":\"#\"},\"b\":{\"$"
-        "ref\":\"#\"},"
-        "\"c\":{\"$ref\":\"#\"},\"d\":{\"$ref\":\"#\"}}}",
+        ("{\"$ref\":\"#/$defs/a\",\"$defs\":{\"a\":{\"type\":\"array\",\"minItems\":1000,\"items\":{\"$ref\":\"#/$defs/"
+         "b\"}},"
+         "\"b\":{\"type\":\"array\",\"minItems\":1000,\"items\":{\"$ref\":\"#/$defs/c\"}},"
+         "\"c\":{\"type\":\"array\",\"minItems\":1000,\"items\":{\"type\":\"integer\"}}}}"),
+        ("{\"type\":\"object\",\"required\":[\"a\",\"b\",\"c\",\"d\"],\"properties\":{\"a\":{\"$ref\":\"#\"},\"b\":{\"$"
+         "ref\":\"#\"},"
+         "\"c\":{\"$ref\":\"#\"},\"d\":{\"$ref\":\"#\"}}}"),
     };
     for (size_t i = 0; i < ARRAY_LEN(schemas); i++) {
         struct mock_call call;
