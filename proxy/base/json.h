@@ -48,7 +48,7 @@ enum json_event {
 #define JSON_DEPTH_LIMIT 512
 
 struct json {
-    /* To read after an event: */
+    /* To read after an event other than MORE, DONE and BAD: */
     size_t token_start, token_end; /* of the token, quotes included; JSON_SKIPPED: of the whole value */
     /*
      * KEY: the decoded name. NUMBER: its spelling. STRING after json_capture: the decoded value. Otherwise ptr is NULL.

@@ -29,13 +29,14 @@ static struct digest reading(struct span text, size_t cut, unsigned ask)
     json_init(&r, 32);
     for (unsigned i = 0; i < 2 && d.end == JSON_MORE; i++)
         while ((d.end = json_next(&r, &pieces[i], i == 1)) != JSON_MORE) {
-            size_t facts[] = {(size_t)d.end, r.token_start, r.token_end, r.depth, r.text_long};
+            mix(&d, &d.end, sizeof(d.end));
+            if (d.end == JSON_DONE || d.end == JSON_BAD)
+                break;
+            size_t facts[] = {r.token_start, r.token_end, r.depth, r.text_long};
             mix(&d, facts, sizeof(facts));
             mix(&d, r.text.ptr, r.text.len);
             if (d.end == JSON_STRING)
                 mix(&d, &r.string_bytes, sizeof(r.string_bytes));
-            if (d.end == JSON_DONE || d.end == JSON_BAD)
-                break;
             if (ask & 1)
                 json_capture(&r, capture, sizeof(capture));
             if (ask & 2 && d.end == JSON_KEY && r.depth % 2)
