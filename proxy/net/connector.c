@@ -166,7 +166,7 @@ static bool proxy_send(struct connector *c)
     struct span rest = buffer_span(&c->proxy_out);
     if (rest.len == 0)
         return true;
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)rest.ptr, .iov_len = rest.len};
+    struct iovec iov = {.iov_base = (void *)rest.ptr, .iov_len = rest.len};
     ssize_t sent = transport_write(c->transport, &iov, 1);
     if (sent < 0) {
         proxy_failed(c, transport_error(c->transport));

@@ -350,7 +350,7 @@ struct listener_counts listener_counts(const struct listener *listener)
 
 static void remove_path(int fd)
 {
-    struct sockaddr_un un;
+    struct sockaddr_un un = {0};
     socklen_t len = sizeof(un);
     if (getsockname(fd, (struct sockaddr *)&un, &len) == 0 && un.sun_family == AF_UNIX && un.sun_path[0] == '/')
         (void)unlink(un.sun_path);
@@ -370,7 +370,7 @@ void listener_close(struct listener *listener, bool unlink_path)
     if (unlink_path)
         remove_path(listener->fd);
     while (!list_empty(&listener->arrivals))
-        arrival_drop(LIST_FIRST(&listener->arrivals, struct arrival, link));
+        arrival_drop(CONTAINER_OF(listener->arrivals.next, struct arrival, link));
     list_remove(&listener->waiting);
     timer_clear(listener->loop, &listener->rest);
     watch_destroy(listener->watch);

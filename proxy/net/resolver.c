@@ -385,8 +385,10 @@ void resolver_destroy(struct resolver *resolver)
         ares_library_cleanup();
     }
     timer_clear(resolver->loop, &resolver->timer);
-    while (!list_empty(&resolver->recent))
-        forget(LIST_FIRST(&resolver->recent, struct lookup_name, link));
+    LIST_EACH(&resolver->recent, link)
+    {
+        name_free(CONTAINER_OF(link, struct lookup_name, link));
+    }
     table_finish(&resolver->names);
     free(resolver->servers);
     free(resolver);

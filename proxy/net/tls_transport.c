@@ -80,7 +80,8 @@ static int bio_read(BIO *bio, char *into, size_t size, size_t *ret_read)
         return 0;
     }
     struct span part = span_take(from_rest ? buffer_span(&tls->rest) : tls->in, size);
-    memcpy(into, part.ptr, part.len);
+    if (part.ptr)
+        memcpy(into, part.ptr, part.len);
     if (from_rest)
         buffer_consume(&tls->rest, part.len);
     else
@@ -156,7 +157,7 @@ static void flush(struct tls_transport *tls)
     tls->out = 0;
     if (bytes.len == 0 || tls->failed || tls->blocked)
         return;
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes.ptr, .iov_len = bytes.len};
+    struct iovec iov = {.iov_base = (void *)bytes.ptr, .iov_len = bytes.len};
     ssize_t sent = transport_write(tls->lower, &iov, 1);
     if (sent < 0) {
         fail(tls, transport_error(tls->lower));

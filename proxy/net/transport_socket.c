@@ -65,7 +65,7 @@ static ssize_t socket_read(struct transport *t, char *into, size_t size)
 
 static ssize_t socket_send(struct socket_transport *s, const struct iovec *iov, int count)
 {
-    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
+    struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
     ssize_t sent;
     do
         sent = count == 1 ? send(s->base.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
