@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 Postern and the proxies it is compared with, each configured for the same job: one worker on one core, HTTP/1.1 keep-alive to the
-upstream, an access log line per request, answers not buffered. Configurations lie in a folder of the run.
+upstream, an access log line per request. Configurations lie in a folder of the run.
 """
 import json
 import os
@@ -144,14 +144,14 @@ worker_processes 1; daemon off; pid {self.folder}/pid; error_log {self.folder}/e
 events {{ worker_connections {2 * CONNECTIONS + 100}; }}
 http {{
     access_log {self.folder}/access.log;
-    client_max_body_size 64m; client_body_buffer_size 2m; keepalive_requests 100000000; keepalive_timeout 600;
+    # Bodies stay in memory; streams are not held, since the upstream says X-Accel-Buffering: no as Azure does.
+    client_max_body_size 64m; client_body_buffer_size 2m; proxy_buffers 40 64k; proxy_busy_buffers_size 128k; proxy_max_temp_file_size 0; keepalive_requests 100000000; keepalive_timeout 600;
     client_body_temp_path {self.folder}/b; proxy_temp_path {self.folder}/p; fastcgi_temp_path {self.folder}/f;
     uwsgi_temp_path {self.folder}/u; scgi_temp_path {self.folder}/s;
     upstream u {{ server 127.0.0.1:{self.upstream}; keepalive {CONNECTIONS}; keepalive_requests 100000000; }}
     server {{
         listen 127.0.0.1:{self.h1} backlog=16384; listen 127.0.0.1:{self.h2c} http2 backlog=16384;
-        location / {{ proxy_pass {scheme}://u; proxy_http_version 1.1; proxy_set_header Connection "";
-            proxy_buffering off; proxy_request_buffering off; {secure} }}
+        location / {{ proxy_pass {scheme}://u; proxy_http_version 1.1; proxy_set_header Connection ""; {secure} }}
     }}
 }}
 """

@@ -146,8 +146,8 @@ static void continue_answer(struct connection *c)
 
 static void respond(struct connection *c)
 {
-    static const char head[] =
-        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Accel-Buffering: "
+                               "no\r\nTransfer-Encoding: chunked\r\n\r\n";
     if (!c->streaming) {
         c->answer_at = 0;
         continue_answer(c);

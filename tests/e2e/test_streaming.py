@@ -22,6 +22,12 @@ class Paced:
             self.turn.release()
 
     def __call__(self, _, connection):
+        try:
+            self._play(connection)
+        except (wire.Closed, ConnectionError):
+            self.gone.set()
+
+    def _play(self, connection):
         connection.start_stream()
         for event in self.events:
             assert self.turn.acquire(timeout=wire.TIMEOUT)

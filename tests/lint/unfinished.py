@@ -5,7 +5,7 @@ import re
 import _tree
 
 MARKS = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
-WORDS = re.compile(r"\b(?:for now|not implemented yet|temporary hack)\b", re.IGNORECASE)
+WORDS = re.compile(r"\b(?:not implemented yet|temporary hack|until it is implemented)\b", re.IGNORECASE)
 
 
 def findings():
