@@ -170,6 +170,7 @@ static bool judge_event(struct attempt *attempt, const struct sse_event *event, 
     case EVENT_CONTENT:
         if (!exchange->first_content_at)
             exchange->first_content_at = clock_monotonic();
+        exchange->content_events++;
         *ret_commit = true;
         break;
     case EVENT_ERROR:

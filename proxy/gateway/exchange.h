@@ -133,6 +133,7 @@ struct exchange {
     bool usage_estimated;      /* the answer passed opaque (compressed): its usage is not known */
     bool mid_event;            /* the beginning of an event has gone out: a broken stream can only be cut */
     uint64_t bytes_in, bytes_out;
+    uint64_t content_events;   /* of an event stream, so far */
     /*
      * Monotonic clock, µs; 0 = has not happened. First byte of the request; its head; its end; the last byte to the serving
      * target; first and last byte of its answer; first content event; end of ours. Own overhead is

@@ -91,8 +91,7 @@ static void fault_answer(struct exchange *exchange)
 
 void exchange_answered(struct exchange *exchange)
 {
-    attempts_cancel(exchange->attempts);
-    exchange->attempts = NULL;
+    attempts_cancel(exchange->attempts); /* its records stay, for the log */
     exchange->in.parked = exchange->out.parked = false;
     exchange->local_answer = true;
     if (!exchange->request_complete)
