@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/metrics_series.h"
+
+#include <stdlib.h>
+
+#include "base/buffer.h"
+#include "base/memory.h"
+
+/* Bounds as the OpenTelemetry GenAI conventions recommend them; durations in µs. */
+static const uint64_t token_bounds[] = {1,     4,     16,     64,      256,     1024,     4096,
+                                        16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864};
+static const uint64_t duration_bounds[] = {10000,   20000,   40000,   80000,    160000,   320000,   640000,
+                                           1280000, 2560000, 5120000, 10240000, 20480000, 40960000, 81920000};
+static const uint64_t overhead_bounds[] = {10,   20,    50,    100,   200,    500,    1000,   2000,
+                                           5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000};
+
+#define BOUNDS(array)  .kind = METRICS_HISTOGRAM, .bounds = (array), .bound_count = ARRAY_LEN(array)
+#define LABELS(n, ...) .labels = {__VA_ARGS__}, .label_count = (n)
+#define NO_LABELS      .label_count = 0
+#define GEN_AI         "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"
+
+const struct metrics_family metrics_families[METRIC_FAMILY_COUNT] = {
+    [METRIC_REQUESTS] = {"postern_requests_total", "Exchanges that ended, by what the client got.", METRICS_COUNTER,
+                         LABELS(5, "listener", "operation", "model", "status", "outcome")},
+    [METRIC_FAULTS] = {"postern_faults_total", "Exchanges that ended badly, by reason and by whose doing it was.",
+                       METRICS_COUNTER, LABELS(2, "fault", "blame")},
+    [METRIC_ATTEMPTS] = {"postern_attempts_total",
+                         "Tries at targets. Result: ok, the error status the target answered, or the fault.",
+                         METRICS_COUNTER, LABELS(3, "target", "deployment", "result")},
+    [METRIC_DURATION] = {"gen_ai_client_operation_duration_seconds",
+                         "From the complete request to the end of the target's answer, all tries together.",
+                         BOUNDS(duration_bounds), LABELS(4, GEN_AI, "error_type"), .micros = true},
+    [METRIC_FIRST_CHUNK] = {"gen_ai_client_operation_time_to_first_chunk_seconds",
+                            "Streams: from the complete request to the first event with content.",
+                            BOUNDS(duration_bounds), LABELS(3, GEN_AI), .micros = true},
+    [METRIC_PER_CHUNK] = {"gen_ai_client_operation_time_per_output_chunk_seconds",
+                          "Streams: time between events with content; each of an answer counts with their mean.",
+                          BOUNDS(duration_bounds), LABELS(3, GEN_AI), .micros = true},
+    [METRIC_TOKEN_USAGE] = {"gen_ai_client_token_usage", "Tokens per answer, as the target reported them.",
+                            BOUNDS(token_bounds), LABELS(4, GEN_AI, "gen_ai_token_type")},
+    [METRIC_TOKENS] = {"postern_tokens_total",
+                       "Tokens that targets reported. cached is part of input, reasoning of output.", METRICS_COUNTER,
+                       LABELS(3, "model", "target", "type")},
+    [METRIC_USAGE_UNKNOWN] = {"postern_usage_unknown_total",
+                              "Answers that should have reported token usage and did not, or could not be read.",
+                              METRICS_COUNTER, LABELS(2, "model", "target")},
+    [METRIC_OVERHEAD] = {"postern_overhead_seconds",
+                         "Time that Postern itself adds to an exchange answered by its first try.",
+                         BOUNDS(overhead_bounds), .micros = true},
+    [METRIC_POOL_CONNECTIONS] = {"postern_pool_connections", "Connections to a target.", METRICS_GAUGE,
+                                 LABELS(2, "target", "state")},
+    [METRIC_POOL_WAITING] = {"postern_pool_waiting", "Exchanges that wait for a connection to a target.", METRICS_GAUGE,
+                             LABELS(1, "target")},
+    [METRIC_POOL_OPENED] = {"postern_pool_opened_total", "Connections made to a target.", METRICS_COUNTER,
+                            LABELS(1, "target")},
+    [METRIC_POOL_REUSED] = {"postern_pool_reused_total", "Requests sent on a connection that had served before.",
+                            METRICS_COUNTER, LABELS(1, "target")},
+    [METRIC_POOL_FAILED] = {"postern_pool_failed_total", "Connections to a target that could not be made.",
+                            METRICS_COUNTER, LABELS(1, "target")},
+    [METRIC_POOL_STALE] = {"postern_pool_stale_total",
+                           "Requests sent again because a kept connection turned out to be closed.", METRICS_COUNTER,
+                           LABELS(1, "target")},
+    [METRIC_CLIENT_CONNECTIONS] = {"postern_client_connections", "Open connections of clients, admin ones included.",
+                                   METRICS_GAUGE, NO_LABELS},
+    [METRIC_EXCHANGES] = {"postern_exchanges", "Exchanges under way.", METRICS_GAUGE, NO_LABELS},
+    [METRIC_LOG_LOST] = {"postern_access_log_lost_total", "Access log lines that their destination did not take.",
+                         METRICS_COUNTER, NO_LABELS},
+    [METRIC_DROPPED] = {"postern_metrics_dropped_total", "Values not counted because there are too many series.",
+                        METRICS_COUNTER, NO_LABELS},
+};
+
+/* ---- series ---- */
+
+/* Prometheus text format: in label values backslash, quote and line feed are escaped. */
+static void append_value(struct buffer *text, struct span value)
+{
+    for (size_t i = 0; i < value.len; i++) {
+        char c = value.ptr[i];
+        if (c == '\\')
+            buffer_append(text, SPAN("\\\\"));
+        else if (c == '"')
+            buffer_append(text, SPAN("\\\""));
+        else if (c == '\n')
+            buffer_append(text, SPAN("\\n"));
+        else
+            buffer_append(text, span_of(&c, 1));
+    }
+}
+
+/* A byte for the family, then `name="value",...`. */
+static void append_key(struct buffer *text, enum metrics_family_id id, const struct span *labels)
+{
+    const struct metrics_family *family = &metrics_families[id];
+    char first = (char)('A' + (int)id);
+    buffer_append(text, span_of(&first, 1));
+    for (unsigned i = 0; i < family->label_count; i++) {
+        if (i)
+            buffer_append(text, SPAN(","));
+        buffer_append(text, span_str(family->labels[i]));
+        buffer_append(text, SPAN("=\""));
+        append_value(text, labels[i]);
+        buffer_append(text, SPAN("\""));
+    }
+}
+
+static struct metrics_series *series_new(struct metrics *metrics, enum metrics_family_id id, struct span key)
+{
+    unsigned count = metrics_value_count(&metrics_families[id]);
+    struct metrics_series *series = memory_zalloc(sizeof(*series) + count * sizeof(series->values[0]));
+    series->family = id;
+    series->key = span_of(memory_string(key), key.len);
+    series->labels = span_skip(series->key, 1);
+    atomic_init(&series->next, atomic_load_explicit(&metrics->first, memory_order_relaxed));
+    (void)table_put(&metrics->by_key, series->key, series);
+    metrics->count++;
+    /* Who reads the list from another thread must see the series complete. */
+    atomic_store_explicit(&metrics->first, series, memory_order_release);
+    return series;
+}
+
+struct metrics_series *metrics_series_get(struct metrics *metrics, enum metrics_family_id id, const struct span *labels)
+{
+    struct buffer text = {0};
+    append_key(&text, id, labels);
+    struct metrics_series *series = table_get(&metrics->by_key, buffer_span(&text));
+    if (!series && metrics->count < METRICS_SERIES_MAX)
+        series = series_new(metrics, id, buffer_span(&text));
+    buffer_finish(&text);
+    if (!series)
+        metrics_add(metrics->dropped, 1);
+    return series;
+}
+
+static bool same_labels(const struct metrics_cached *cached, const struct span *labels, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (cached->labels[i].ptr != labels[i].ptr || cached->labels[i].len != labels[i].len)
+            return false;
+    return true;
+}
+
+struct metrics_series *metrics_series_find(struct metrics *metrics, uint64_t generation, enum metrics_family_id id,
+                                           const struct span *labels)
+{
+    if (UNLIKELY(generation != metrics->generation)) {
+        /* Of an older snapshot: its addresses say nothing. Of a newer one: from now on only its addresses do. */
+        if (generation < metrics->generation)
+            return metrics_series_get(metrics, id, labels);
+        memset(metrics->cache, 0, sizeof(metrics->cache));
+        metrics->generation = generation;
+    }
+    unsigned count = metrics_families[id].label_count;
+    uint64_t hash = (uint64_t)id + 1;
+    for (unsigned i = 0; i < count; i++)
+        hash = (hash ^ (uint64_t)(uintptr_t)labels[i].ptr) * UINT64_C(0x9e3779b97f4a7c15);
+    struct metrics_cached *cached = &metrics->cache[hash >> 57];
+    if (LIKELY(cached->series && cached->family == id && same_labels(cached, labels, count)))
+        return cached->series;
+    struct metrics_series *series = metrics_series_get(metrics, id, labels);
+    cached->series = series;
+    cached->family = id;
+    for (unsigned i = 0; i < count; i++)
+        cached->labels[i] = labels[i];
+    return series;
+}
+
+_Static_assert(METRICS_CACHE == 1 << (64 - 57), "the cache's index is the hash's top bits");
+
+void metrics_observe(struct metrics_series *series, uint64_t value, uint64_t times)
+{
+    if (!series)
+        return;
+    const struct metrics_family *family = &metrics_families[series->family];
+    unsigned i = 0, count = family->bound_count;
+    while (i < count && value > family->bounds[i])
+        i++;
+    metrics_set(series, i, metrics_read(series, i) + times);
+    metrics_set(series, count + 1, metrics_read(series, count + 1) + value * times);
+}
+
+/* ---- life ---- */
+
+void metrics_series_init(struct metrics *metrics)
+{
+    atomic_init(&metrics->first, NULL);
+    table_init(&metrics->by_key);
+    metrics->dropped = metrics_series_get(metrics, METRIC_DROPPED, NULL);
+}
+
+void metrics_series_finish(struct metrics *metrics)
+{
+    table_finish(&metrics->by_key);
+    struct metrics_series *series = atomic_load_explicit(&metrics->first, memory_order_relaxed);
+    while (series) {
+        struct metrics_series *next = atomic_load_explicit(&series->next, memory_order_relaxed);
+        free((void *)(uintptr_t)series->key.ptr);
+        free(series);
+        series = next;
+    }
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * metrics_series: what metrics.c (recording), metrics_render.c (text) and metrics_series.c (families and series) share.
+ *
+ * A family is one metric name with its labels; a series is a family with label values. Each worker has its own series
+ * and is the only one that writes them: plain loads and stores, atomic so that the thread that renders may read at any
+ * time. Series are only ever added, at the head of a list.
+ */
+#ifndef POSTERN_GATEWAY_METRICS_SERIES_H
+#define POSTERN_GATEWAY_METRICS_SERIES_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/span.h"
+#include "base/table.h"
+
+/* Series of one worker; what would be more is counted in postern_metrics_dropped_total. */
+#define METRICS_SERIES_MAX 4096
+/* Labels of one family. */
+#define METRICS_LABELS_MAX 5
+/* Recently used series found without a look at the bytes of their labels. A power of two. */
+#define METRICS_CACHE 128
+
+enum metrics_family_id {
+    METRIC_REQUESTS,
+    METRIC_FAULTS,
+    METRIC_ATTEMPTS,
+    METRIC_DURATION,
+    METRIC_FIRST_CHUNK,
+    METRIC_PER_CHUNK,
+    METRIC_TOKEN_USAGE,
+    METRIC_TOKENS,
+    METRIC_USAGE_UNKNOWN,
+    METRIC_OVERHEAD,
+    METRIC_POOL_CONNECTIONS,
+    METRIC_POOL_WAITING,
+    METRIC_POOL_OPENED,
+    METRIC_POOL_REUSED,
+    METRIC_POOL_FAILED,
+    METRIC_POOL_STALE,
+    METRIC_CLIENT_CONNECTIONS,
+    METRIC_EXCHANGES,
+    METRIC_LOG_LOST,
+    METRIC_DROPPED,
+    METRIC_FAMILY_COUNT
+};
+
+enum metrics_kind { METRICS_COUNTER, METRICS_GAUGE, METRICS_HISTOGRAM };
+
+struct metrics_family {
+    const char *name, *help;
+    enum metrics_kind kind;
+    const char *labels[METRICS_LABELS_MAX];
+    unsigned label_count;
+    /* histograms: upper bounds, rising; without the last, infinite one */
+    const uint64_t *bounds;
+    unsigned bound_count;
+    bool micros; /* values are µs and shown in seconds */
+};
+
+extern const struct metrics_family metrics_families[METRIC_FAMILY_COUNT];
+
+struct metrics_series {
+    struct metrics_series *_Atomic next;
+    enum metrics_family_id family;
+    struct span key;    /* family and label text: equal for the same series of another worker */
+    struct span labels; /* inside of the braces; the end of `key` */
+    uint64_t stamp;     /* gauges: of the round that set it last */
+    /* counter and gauge: one. histogram: one per bucket, not added up, then the infinite one, then the sum */
+    _Atomic uint64_t values[];
+};
+
+struct metrics_cached {
+    struct span labels[METRICS_LABELS_MAX];
+    enum metrics_family_id family;
+    struct metrics_series *series;
+};
+
+struct metrics {
+    struct metrics_series *_Atomic first;
+    struct metrics *next; /* of the next worker */
+    /* the owner's alone */
+    struct table by_key;
+    unsigned count;
+    uint64_t generation; /* of the snapshot whose names the cache knows by their addresses */
+    uint64_t stamp;
+    struct metrics_series *dropped;
+    struct metrics_cached cache[METRICS_CACHE];
+};
+
+struct metrics_hub {
+    struct metrics *_Atomic first;
+};
+
+void metrics_series_init(struct metrics *metrics);
+void metrics_series_finish(struct metrics *metrics);
+/* The series of these label values (as many as the family has labels), by their bytes. Counted as dropped and NULL
+ * beyond the limit. */
+struct metrics_series *metrics_series_get(struct metrics *metrics, enum metrics_family_id family,
+                                          const struct span *labels);
+/*
+ * The same, by the addresses of the label values: they must be static or lie in the snapshot of that generation. Much
+ * cheaper.
+ */
+struct metrics_series *metrics_series_find(struct metrics *metrics, uint64_t generation, enum metrics_family_id family,
+                                           const struct span *labels);
+
+/* The number of `values` of a family. */
+static inline unsigned metrics_value_count(const struct metrics_family *family)
+{
+    return family->kind == METRICS_HISTOGRAM ? family->bound_count + 2 : 1;
+}
+
+static inline uint64_t metrics_read(const struct metrics_series *series, unsigned i)
+{
+    return atomic_load_explicit(&series->values[i], memory_order_relaxed);
+}
+
+static inline void metrics_set(struct metrics_series *series, unsigned i, uint64_t value)
+{
+    atomic_store_explicit(&series->values[i], value, memory_order_relaxed);
+}
+
+/* There is one writer: no locked instruction is needed. `series` may be NULL. */
+static inline void metrics_add(struct metrics_series *series, uint64_t amount)
+{
+    if (series)
+        metrics_set(series, 0, metrics_read(series, 0) + amount);
+}
+
+/* Counts `value` `times` times in a histogram. `series` may be NULL. */
+void metrics_observe(struct metrics_series *series, uint64_t value, uint64_t times);
+
+#endif
