@@ -32,9 +32,10 @@ class Plan:
         self.unit = chosen([name for name in programs if name.startswith("unit/")])
         self.chain = chosen([name for name in programs if name.startswith("chain/")])
         threaded = [name for name, source in programs.items() if cmocka.uses_threads(source)]
-        self.threads = chosen(threaded, lambda name: f"threads/{name}")
+        self.threads = chosen(threaded, cmocka.threads_name)
         # The suites that also run with several workers under ThreadSanitizer.
-        self.workers = chosen(suites.names("e2e"), lambda name: f"threads/{name}")
+        self.workers = chosen([name for name in suites.names("e2e") if suites.marks_workers(name)],
+                              lambda name: name.replace("e2e", "threads", 1))
         self.fuzz = chosen(fuzz.names(), lambda name: f"fuzz/{name}")
         self.e2e = chosen(suites.names("e2e"))
         self.conformance = chosen(suites.names("conformance"))

@@ -25,28 +25,31 @@ def uses_threads(source):
     return "pthread_create" in source.read_text(errors="replace")
 
 
+def threads_name(name):
+    """unit/net/loop_test -> threads/net/loop_test"""
+    return "threads/" + name.split("/", 1)[1]
+
+
 def parse(output):
-    """[(outcome, test, detail)]; lines between two results belong to the one before or after, so they go with both."""
-    results, before = [], []
-    for line in output.splitlines():
-        match = LINE.match(line)
-        if not match:
-            before.append(line)
-            continue
-        name = match.group(2)
-        if name.startswith("# SKIP") or "# SKIP" in name:
-            results.append(("skipped", name.replace("# SKIP", "").strip(), ""))
-        elif match.group(1) == "ok":
+    """[(outcome, test, detail)]; a failure's detail is what stands between the results before and after it."""
+    results, lines = [], output.splitlines()
+    marks = [number for number, line in enumerate(lines) if LINE.match(line)]
+    for place, number in enumerate(marks):
+        good, name = LINE.match(lines[number]).groups()
+        before = marks[place - 1] + 1 if place else 0
+        after = marks[place + 1] if place + 1 < len(marks) else len(lines)
+        if name.startswith("# SKIP"):
+            results.append(("skipped", name[len("# SKIP"):].strip(), ""))
+        elif good == "ok":
             results.append(("passed", name, ""))
         else:
-            results.append(("failed", name, "\n".join(before)))
-        before = []
+            results.append(("failed", name, "\n".join(lines[before:after])))
     return results
 
 
 def run(report, group, name, program, prefix=()):
-    """One program. `group` is unit, chain or threads; results are named GROUP/.../PROGRAM/TEST."""
-    shown = name if name.startswith(group) else f"{group}/{name}"
+    """One program; results are named GROUP/.../PROGRAM/TEST."""
+    shown = threads_name(name) if group == "threads" else name
     if not program.exists():
         report.failed(shown, "not built (see the build's output)")
         return
@@ -59,7 +62,7 @@ def run(report, group, name, program, prefix=()):
     results = parse(output)
     for outcome, test, detail in results:
         if outcome == "failed":
-            report.failed(f"{shown}/{test}", detail or output)
+            report.failed(f"{shown}/{test}", detail)
         elif outcome == "skipped":
             report.skipped(f"{shown}/{test}", f"{shown}/{test} skips itself")
         else:

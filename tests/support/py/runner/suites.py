@@ -14,6 +14,10 @@ def names(suite):
     return sorted(f"{suite}/{path.stem}" for path in (paths.TESTS / suite).glob("test_*.py"))
 
 
+def marks_workers(name):
+    return "pytest.mark.workers" in (paths.TESTS / f"{name}.py").read_text()
+
+
 def count(report, suite, path):
     """Adds the results in a JUnit file; returns how many there were."""
     cases = list(xml.etree.ElementTree.parse(path).getroot().iter("testcase"))
