@@ -6,6 +6,7 @@
 #include "gateway/attempt.h"
 #include "gateway/chain.h"
 #include "gateway/collect.h"
+#include "gateway/forwarded.h"
 #include "gateway/metrics.h"
 #include "gateway/respond.h"
 #include "gateway/router.h"
@@ -166,6 +167,9 @@ void exchange_request_head(struct exchange *exchange, bool end)
     exchange->head_at = clock_monotonic();
     exchange->request_complete = end;
     give_id(exchange);
+    if (exchange->listener->config)
+        exchange->peer = forwarded_peer(&exchange->arena, exchange->listener->config, &exchange->request.fields,
+                                        exchange->peer);
     recognise(exchange);
     exchange_enter(exchange, EXCHANGE_HEAD);
     const struct filter_list *filters = &exchange->listener->filters;

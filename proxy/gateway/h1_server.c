@@ -7,6 +7,9 @@
 #include "gateway/worker.h"
 #include "http/h1_writer.h"
 
+/* The rest of a request that was answered early is read and dropped up to this size, to keep the connection. */
+#define DISCARD_MAX ((uint64_t)64 * 1024)
+
 static void input(struct h1_server *server, struct span in);
 
 static struct wire *wire_of(struct h1_server *server)
@@ -20,7 +23,7 @@ static void update_interest(struct h1_server *server)
     struct wire *wire = wire_of(server);
     if (!wire->transport)
         return;
-    bool body = server->begun && server->head_read && !server->request_done;
+    bool body = server->begun && server->head_read && !server->request_done && !server->response_done;
     transport_want(wire->transport,
                    buffer_len(&server->ahead) == 0 && !server->half_closed && (!body || server->wants));
 }
@@ -35,6 +38,7 @@ static void begin(struct h1_server *server)
     server->begun = true;
     server->head_read = server->request_done = server->response_done = server->response_begun = false;
     server->wants = true;
+    server->discards = server->continued = false;
     h1_reader_start(&server->reader, &exchange->arena, &exchange->request, HTTP_OTHER);
     client_conn_wait(conn, CLIENT_HEADER);
 }
@@ -120,8 +124,10 @@ static bool may_read(const struct h1_server *server)
         return false;
     if (!server->begun)
         return true;
-    /* An answer that came first ends the use of the connection (run), and the exchange's memory goes with this turn. */
-    return !server->response_done && !server->request_done && (!server->head_read || server->wants);
+    /* An answer that came first: a small rest is read and dropped, else the connection ends (run). */
+    if (server->response_done)
+        return server->discards && !server->request_done;
+    return !server->request_done && (!server->head_read || server->wants);
 }
 
 static void input(struct h1_server *server, struct span in)
@@ -194,17 +200,23 @@ static void op_head(struct stream *stream, struct message *head, bool end)
     struct h1_server *server = server_of(stream);
     struct wire *wire = wire_of(server);
     if (head->status == 100) {
-        if (!server->response_begun && !server->request_done)
+        if (!server->response_begun && !server->request_done) {
             h1_write_continue(&wire->out);
+            server->continued = true;
+        }
         wire_touch(wire);
         return;
     }
     server->response_begun = true;
-    /* A body that is still to come is not waited for: the answer says so and the connection ends. */
+    /* A body that is still to come is dropped if it is small; a large one is not waited for: the connection ends. */
     if (!server->request_done && server->head_read) {
         const struct message *request = &stream->exchange->request;
-        bool none = request->framing == BODY_NONE || (request->framing == BODY_LENGTH && request->body_length == 0);
-        if (!none)
+        server->discards = request->framing == BODY_NONE ||
+                           (request->framing == BODY_LENGTH && request->body_length <= DISCARD_MAX);
+        /* Told no before it sent the body, a client may leave it out: what follows could then not be told from it. */
+        if (request->expect_continue && !server->continued)
+            server->discards = false;
+        if (!server->discards && stream->exchange->request_discard)
             server->keep_alive = false;
     }
     if (server->conn->worker->draining || !server->head_read)
@@ -292,11 +304,16 @@ static void run(struct task *task)
     if (server->begun && server->response_done) {
         if (server->request_done) {
             turn_over(server);
-        } else {
-            server->keep_alive = false;
-            client_conn_finish(server->conn);
+            return;
         }
-        return;
+        if (!server->discards || !server->keep_alive) {
+            client_conn_finish(server->conn);
+            return;
+        }
+        /* The exchange's memory goes with this turn; the rest of a body of known length needs none. */
+        server->reader.arena = NULL;
+        server->reader.message = NULL;
+        client_conn_wait(server->conn, CLIENT_BODY);
     }
     go_on(task);
 }

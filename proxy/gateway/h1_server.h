@@ -29,6 +29,8 @@ struct h1_server {
     bool response_begun;
     bool keep_alive;
     bool chunked;
+    bool continued;       /* 100 Continue has been sent */
+    bool discards;        /* answered early: what is left of the body is read and dropped */
     bool wants;           /* the exchange wants more of the body */
     bool half_closed;     /* the client has ended its direction */
     bool is_head;

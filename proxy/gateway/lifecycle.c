@@ -86,6 +86,7 @@ static struct tls_context *listener_tls(const struct listener_use *use, struct n
                                   .key = tls->key.ptr,
                                   .ca = tls->client_ca.len ? tls->client_ca.ptr : NULL,
                                   .client_certificate_required = tls->client_certificate == CLIENT_CERTIFICATE_REQUIRED,
+                                  .tls13_only = tls->min_version == TLS_VERSION_1_3,
                                   .alpn = use->config->http2 ? "h2,http/1.1" : "http/1.1"};
     return tls_context_create(&options, error);
 }
@@ -373,6 +374,22 @@ static void release(struct lifecycle *life)
     snapshot_unref(life->snapshot);
 }
 
+/* Reading the system's CA store takes tens of milliseconds: not before the first answer, and not within it. */
+static void *warm(void *arg)
+{
+    (void)arg;
+    tls_warm();
+    return NULL;
+}
+
+static bool start_warming(const struct snapshot *snapshot, pthread_t *thread)
+{
+    for (unsigned i = 0; i < snapshot->target_count; i++)
+        if (snapshot->targets[i].tls)
+            return pthread_create(thread, NULL, warm, NULL) == 0;
+    return false;
+}
+
 int lifecycle_serve(struct snapshot *snapshot, const struct serve_options *options)
 {
     prepare_process();
@@ -396,7 +413,11 @@ int lifecycle_serve(struct snapshot *snapshot, const struct serve_options *optio
     atomic_store(&life.process.ready, true);
     if (options->ready)
         options->ready(snapshot, options->arg);
+    pthread_t warming;
+    bool warms = start_warming(snapshot, &warming);
     (void)run_worker(&life.workers[0]);
+    if (warms)
+        (void)pthread_join(warming, NULL);
     for (unsigned i = 1; i < life.worker_count; i++)
         if (life.workers[i].threaded)
             (void)pthread_join(life.workers[i].thread, NULL);

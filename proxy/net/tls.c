@@ -44,6 +44,7 @@ struct tls_context {
     enum tls_role role;
     char *certificate, *key, *ca;
     bool client_certificate_required;
+    bool tls13_only;
     unsigned char alpn[ALPN_MAX];
     size_t alpn_len;
     struct marks seen;    /* at the last load, good or bad; of the thread that reloads */
@@ -239,7 +240,7 @@ static SSL_CTX *build(struct tls_context *context, struct net_error *error)
     ERR_clear_error();
     bool server = context->role == TLS_SERVER;
     SSL_CTX *ctx = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
-    if (!ctx || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1) {
+    if (!ctx || SSL_CTX_set_min_proto_version(ctx, context->tls13_only ? TLS1_3_VERSION : TLS1_2_VERSION) != 1) {
         (void)refuse(error, "TLS", NULL);
         SSL_CTX_free(ctx);
         return NULL;
@@ -310,6 +311,7 @@ struct tls_context *tls_context_create(const struct tls_options *options, struct
     context->key = copy(options->key);
     context->ca = copy(options->ca);
     context->client_certificate_required = options->client_certificate_required;
+    context->tls13_only = options->tls13_only;
     context->alpn_len = tls_alpn_wire(span_str(options->alpn), context->alpn, sizeof(context->alpn));
     if (options->alpn && !context->alpn_len)
         (void)snprintf(error->text, sizeof(error->text), "ALPN list \"%.100s\" is not valid", options->alpn);

@@ -33,6 +33,7 @@ struct tls_options {
                        the system's */
     bool client_certificate_required; /* server with `ca`: refuse clients without; else a certificate is checked if
                                          given */
+    bool tls13_only;  /* refuse TLS 1.2 */
     const char *alpn; /* server: what it speaks, best first, "h2,http/1.1"; NULL: none. Clients say it per connection */
 };
 
