@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * access_log: one JSON object per line and exchange: ids, listener, consumer, operation, model asked and served, target, attempts with
- * reasons, status, fault, tokens, times, own overhead. Never text of prompts or completions, never credentials, never header values
- * other than ids and user agent. Lines are collected per worker and written when 64 KiB have gathered or after 200 ms, with one
- * system call; a destination that does not take them loses lines, counted, rather than stopping the service.
+ * access_log: one JSON object per line and exchange: ids, listener, consumer, operation, model asked and served,
+ * target, attempts with reasons, status, fault, tokens, times, own overhead. Never text of prompts or completions,
+ * never credentials, never header values other than ids and user agent. Lines are collected per worker and written when
+ * 64 KiB have gathered or after 200 ms, with one system call; a destination that does not take them loses lines,
+ * counted, rather than stopping the service.
  */
 #ifndef POSTERN_GATEWAY_ACCESS_LOG_H
 #define POSTERN_GATEWAY_ACCESS_LOG_H

@@ -3,15 +3,24 @@
 
 #include "net/address.h"
 
+struct address_range forwarded_range(const struct setting_network *network)
+{
+    struct address_range range = {.base.family = network->ip6 ? ADDRESS_IPV6 : ADDRESS_IPV4,
+                                  .bits = (uint8_t)network->bits};
+    memcpy(range.base.bytes, network->address, sizeof(range.base.bytes));
+    return range;
+}
+
 static bool trusted(const struct config_listener *listener, const struct address *address)
 {
-    struct sockaddr_storage socket;
     if (address->family == ADDRESS_UNIX)
         return true; /* only this machine gets at a socket file */
-    if (address->family == ADDRESS_NONE)
-        return false;
-    (void)address_to_sockaddr(address, &socket);
-    return setting_networks_contain(&listener->trusted_peers, (const struct sockaddr *)&socket);
+    for (size_t i = 0; i < listener->trusted_peers.count; i++) {
+        struct address_range range = forwarded_range(&listener->trusted_peers.items[i]);
+        if (address_in_range(address, &range))
+            return true;
+    }
+    return false;
 }
 
 /* "10.0.0.1", "10.0.0.1:4711", "[::1]:4711" or "::1"; proxies write all of them. */

@@ -10,9 +10,12 @@
 #include "base/arena.h"
 #include "config/config.h"
 #include "http/fields.h"
+#include "net/address.h"
 
 /* The client's address as text, in the arena; `peer` itself when it is not one of listener->trusted_peers or said nothing usable. */
 struct span forwarded_peer(struct arena *arena, const struct config_listener *listener, const struct fields *fields,
                            struct span peer);
+/* A configured network as net/ knows it. */
+struct address_range forwarded_range(const struct setting_network *network);
 
 #endif

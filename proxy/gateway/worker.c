@@ -11,6 +11,7 @@
 #include "gateway/access_log.h"
 #include "gateway/client_conn.h"
 #include "gateway/exchange.h"
+#include "gateway/forwarded.h"
 #include "gateway/local_stream.h"
 #include "gateway/metrics.h"
 #include "gateway/pool.h"
@@ -237,11 +238,8 @@ void worker_listen(struct worker *worker, const struct listener_use *use, int fd
     if (use->config && use->config->proxy_protocol) {
         const struct setting_networks *networks = &use->config->trusted_peers;
         trusted = memory_array(networks->count + 1, sizeof(*trusted));
-        for (size_t i = 0; i < networks->count; i++) {
-            trusted[i].base.family = networks->items[i].ip6 ? ADDRESS_IPV6 : ADDRESS_IPV4;
-            memcpy(trusted[i].base.bytes, networks->items[i].address, sizeof(trusted[i].base.bytes));
-            trusted[i].bits = (uint8_t)networks->items[i].bits;
-        }
+        for (size_t i = 0; i < networks->count; i++)
+            trusted[i] = forwarded_range(&networks->items[i]);
         options.proxy_trusted = trusted;
         options.proxy_trusted_count = networks->count;
     }
