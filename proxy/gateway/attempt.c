@@ -91,8 +91,7 @@ static struct attempt_record *record_new(struct attempts *all, const struct mode
     return record;
 }
 
-/* What this target wants changed in the body. */
-static void prepare_edits(struct attempt *attempt)
+void attempt_prepare_edits(struct attempt *attempt)
 {
     struct exchange *exchange = attempt->exchange;
     const struct target *target = attempt->to->target;
@@ -151,7 +150,7 @@ static void start(struct attempts *all, const struct model_target *to, bool fres
     attempt->state = ATTEMPT_LEASING;
     all->current = attempt;
     if (exchange->inspected)
-        prepare_edits(attempt);
+        attempt_prepare_edits(attempt);
     const struct target *target = to->target;
     if (target->config->mock)
         attempt->stream = mock_stream_create(exchange->worker, target, attempt);

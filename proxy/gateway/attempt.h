@@ -117,6 +117,12 @@ bool attempts_wants_body(const struct attempts *attempts);
 /* Whether the answer had been complete when the client left (Python closes right after [DONE]). */
 bool attempts_finished_well(const struct attempts *attempts);
 
+/*
+ * What the attempt's target wants changed in the collected body: sets attempt->edits and usage_added. Needs of the exchange only
+ * arena, call, info and model_asked; `postern simulate` asks it, too.
+ */
+void attempt_prepare_edits(struct attempt *attempt);
+
 /* ---- from the stream ---- */
 void attempt_response_head(struct attempt *attempt, struct message *head, bool end);
 void attempt_response_body(struct attempt *attempt, struct span bytes);

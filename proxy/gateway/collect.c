@@ -2,6 +2,7 @@
 #include "gateway/collect.h"
 
 #include "base/clock.h"
+#include "gateway/asked.h"
 #include "gateway/attempt.h"
 #include "gateway/chain.h"
 #include "gateway/exchange.h"
@@ -12,49 +13,15 @@
 
 static void request_phase(struct exchange *exchange);
 
-static bool identity_encoded(const struct exchange *exchange)
-{
-    struct span encoding = fields_value(&exchange->request.fields, FIELD_CONTENT_ENCODING);
-    return encoding.len == 0 || span_equal_nocase(encoding, SPAN("identity"));
-}
-
-/* Starts the reader that fits operation and content type; false: answered with a fault. */
-static bool start_reader(struct exchange *exchange)
-{
-    const struct operation *operation = exchange->call.operation;
-    struct span type = fields_value(&exchange->request.fields, FIELD_CONTENT_TYPE), boundary = {0};
-    bool multipart = operation->body == OPERATION_BODY_MULTIPART ||
-                     (operation->body == OPERATION_BODY_EITHER && span_search(type, SPAN("multipart/")) < type.len);
-    if (multipart && !multipart_boundary(type, &boundary)) {
-        respond_fault_text(exchange, FAULT_MALFORMED_BODY,
-                           SPAN("This operation takes multipart/form-data with one boundary parameter in Content-Type."),
-                           (struct span){0});
-        return false;
-    }
-    exchange->reader = ARENA_NEW(&exchange->arena, struct request_reader);
-    request_init(exchange->reader, multipart ? REQUEST_MULTIPART : REQUEST_JSON, boundary, &exchange->arena,
-                 &exchange->info);
-    return true;
-}
-
 void collect_start(struct exchange *exchange)
 {
-    const struct operation *operation = exchange->call.operation;
     const struct message *request = &exchange->request;
     bool has_body = request->framing == BODY_LENGTH ? request->body_length > 0 : request->framing == BODY_CHUNKED;
-    exchange->inspected = operation && (operation->flags & OPERATION_INSPECTED) && request->method != HTTP_GET &&
-                          request->method != HTTP_HEAD && request->method != HTTP_DELETE;
-    if (exchange->inspected) {
-        if (!identity_encoded(exchange)) {
-            respond_fault(exchange, FAULT_ENCODED_REQUEST);
-            return;
-        }
-        if (request->framing == BODY_LENGTH && request->body_length > exchange->snapshot->config->limits.body) {
-            respond_fault(exchange, FAULT_BODY_TOO_LARGE);
-            return;
-        }
-        if (!start_reader(exchange))
-            return;
+    struct span message;
+    enum fault refused = asked_reader(exchange, &message);
+    if (refused != FAULT_NONE) {
+        respond_fault_text(exchange, refused, message, (struct span){0});
+        return;
     }
     exchange_enter(exchange, EXCHANGE_COLLECT);
     exchange->streaming_body = !exchange->inspected && has_body && !exchange->request_complete;
@@ -184,37 +151,19 @@ void exchange_request_body_passed(struct exchange *exchange, struct span bytes, 
 
 /* ---- operation, model and body are known ---- */
 
-/* The name asked for: the path wins over the body (Azure), then body, part or query. */
-static struct span name_asked(const struct exchange *exchange)
-{
-    if (exchange->call.deployment.len)
-        return exchange->call.deployment;
-    if (exchange->inspected && exchange->info.has_model)
-        return exchange->info.model;
-    return exchange->call.query_model;
-}
-
 /* False: answered with a fault. */
 static bool find_model(struct exchange *exchange)
 {
-    const struct operation *operation = exchange->call.operation;
-    exchange->model_asked = name_asked(exchange);
-    if (exchange->model_asked.len)
-        exchange->model = router_model(exchange->snapshot, exchange->model_asked);
-    bool continues = exchange->inspected && (exchange->info.previous_response_id || exchange->info.conversation);
-    bool stored = operation->id == OPERATION_RESPONSES && exchange->info.store != TRI_FALSE;
-    exchange->stateful = (operation->flags & OPERATION_STATEFUL) || continues ||
-                         (stored && (exchange->info.store == TRI_TRUE || exchange->info.background == TRI_TRUE));
-    if (exchange->model)
+    switch (asked_model(exchange)) {
+    case FAULT_NONE:
         return true;
-    if (exchange->model_asked.len) {
+    case FAULT_MODEL_NOT_FOUND:
         respond_model_not_found(exchange);
         return false;
+    default:
+        respond_fault_text(exchange, FAULT_MODEL_MISSING, (struct span){0}, SPAN("model"));
+        return false;
     }
-    if (operation->model == OPERATION_MODEL_NONE || exchange->stateful || !exchange->inspected)
-        return true;
-    respond_fault_text(exchange, FAULT_MODEL_MISSING, (struct span){0}, SPAN("model"));
-    return false;
 }
 
 static void request_phase(struct exchange *exchange)
@@ -228,15 +177,9 @@ static void request_phase(struct exchange *exchange)
         exchange->operation_streams = exchange->info.stream;
     }
     exchange_enter(exchange, EXCHANGE_REQUEST);
-    const struct filter_list *filters = NULL;
-    if (exchange->passthrough) {
-        filters = &exchange->passthrough->filters;
-    } else {
-        if (!find_model(exchange))
-            return;
-        if (exchange->model)
-            filters = &exchange->model->filters;
-    }
+    if (!exchange->passthrough && !find_model(exchange))
+        return;
+    const struct filter_list *filters = asked_filters(exchange);
     if (filters)
         chain_join(exchange, filters->uses, filters->count);
     chain_request(exchange);
@@ -246,17 +189,13 @@ static void request_phase(struct exchange *exchange)
 void exchange_request_passed(struct exchange *exchange)
 {
     const struct model_target **order = NULL;
-    const struct model_target *only = NULL;
+    const struct model_target *only;
     unsigned count = 1;
-    if (exchange->passthrough) {
-        only = &exchange->passthrough->target;
-    } else if (exchange->stateful || !exchange->model) {
-        only = router_stateful(exchange->snapshot, exchange->listener, exchange->model);
-        if (!only) {
-            respond_fault(exchange, FAULT_STATEFUL_TARGET);
-            return;
-        }
-    } else {
+    if (asked_only_target(exchange, &only) != FAULT_NONE) {
+        respond_fault(exchange, FAULT_STATEFUL_TARGET);
+        return;
+    }
+    if (!only) {
         order = ARENA_ARRAY(&exchange->arena, const struct model_target *, exchange->model->target_count);
         count = router_order(exchange->model, loop_now(exchange->worker->loop), &exchange->worker->random, order);
     }

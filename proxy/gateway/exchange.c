@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "gateway/access_log.h"
+#include "gateway/asked.h"
 #include "gateway/attempt.h"
 #include "gateway/chain.h"
 #include "gateway/collect.h"
@@ -146,22 +147,6 @@ static void give_id(struct exchange *exchange)
     exchange->id = span_of(id, 32);
 }
 
-static void recognise(struct exchange *exchange)
-{
-    struct message *request = &exchange->request;
-    if (exchange->listener->admin)
-        return;
-    exchange->call_fault = operation_match(request->method_text, request->path, request->query, &exchange->arena,
-                                           &exchange->call);
-    if (exchange->call_fault == FAULT_UNKNOWN_PATH || exchange->call_fault == FAULT_METHOD_NOT_ALLOWED) {
-        exchange->passthrough = router_passthrough(exchange->snapshot, request->path);
-        if (exchange->passthrough)
-            exchange->call_fault = FAULT_NONE;
-    }
-    if (exchange->call_fault != FAULT_NONE || exchange->passthrough)
-        exchange->call.operation = NULL;
-}
-
 void exchange_request_head(struct exchange *exchange, bool end)
 {
     exchange->head_at = clock_monotonic();
@@ -170,7 +155,7 @@ void exchange_request_head(struct exchange *exchange, bool end)
     if (exchange->listener->config)
         exchange->peer = forwarded_peer(&exchange->arena, exchange->listener->config, &exchange->request.fields,
                                         exchange->peer);
-    recognise(exchange);
+    asked_operation(exchange);
     exchange_enter(exchange, EXCHANGE_HEAD);
     const struct filter_list *filters = &exchange->listener->filters;
     unsigned room = filters->count + exchange->snapshot->filters_most;
