@@ -3,10 +3,13 @@
 import os
 import pathlib
 import re
+import shutil
+import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SKIPPED = 77
+LIBRARIES = ["libevent_core", "openssl", "libnghttp2", "hiredis", "libcares", "yaml-0.1", "libzstd"]
 OURS = ("proxy", "filters", "config")
 NOT_OURS = {".git", ".cache", "node_modules", "__pycache__", "corpus"}
 
@@ -41,6 +44,20 @@ def search(path, content, pattern):
     for match in pattern.finditer(content):
         line = content.count("\n", 0, match.start()) + 1
         yield f"{path}:{line}: {match.group().strip()}"
+
+
+def version_of(tool, version):
+    """The name under which that major version of a clang tool is on PATH, or None."""
+    for name in (f"{tool}-{version}", tool):
+        if shutil.which(name):
+            said = subprocess.run([name, "--version"], capture_output=True, text=True).stdout
+            if re.search(rf"version {version}\.", said):
+                return name
+    return None
+
+
+def library_flags():
+    return subprocess.run(["pkg-config", "--cflags", *LIBRARIES], capture_output=True, text=True).stdout.split()
 
 
 def finish(findings, advice):

@@ -1,24 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """C files are as clang-format 14 leaves them; other versions differ in small ways and are not asked."""
-import re
-import shutil
 import subprocess
 
 import _tree
 
 VERSION = 14
 
-
-def program():
-    for name in (f"clang-format-{VERSION}", "clang-format"):
-        if shutil.which(name):
-            found = re.search(r"version (\d+)", subprocess.run([name, "--version"], capture_output=True, text=True).stdout)
-            if found and int(found.group(1)) == VERSION:
-                return name
-    return None
-
-
-name = program()
+name = _tree.version_of("clang-format", VERSION)
 if not name:
     _tree.skip(f"formatting is judged by clang-format {VERSION}, which is not here")
 paths = [str(path) for path in _tree.files(".c", ".h")]

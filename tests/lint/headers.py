@@ -6,7 +6,6 @@ import subprocess
 
 import _tree
 
-LIBRARIES = ["libevent_core", "openssl", "libnghttp2", "hiredis", "libcares", "yaml-0.1", "libzstd"]
 FLAGS = ["-std=c17", "-D_GNU_SOURCE", "-DPOSTERN_VERSION=\"lint\"", "-Wall", "-Wextra", "-Wshadow", "-Wconversion",
          "-Wstrict-prototypes", "-Wno-unused-function", "-Werror", "-fsyntax-only", "-Iproxy", "-I."]
 
@@ -17,7 +16,7 @@ def check(path):
     return "" if done.returncode == 0 else f"{path}:\n{done.stdout}"
 
 
-CFLAGS = subprocess.run(["pkg-config", "--cflags", *LIBRARIES], capture_output=True, text=True).stdout.split()
+CFLAGS = _tree.library_flags()
 with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     findings = list(pool.map(check, _tree.files(".h", under=_tree.OURS)))
 _tree.finish(filter(None, findings), "Include or declare what the header uses.")
