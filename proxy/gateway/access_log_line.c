@@ -15,7 +15,7 @@
 /* Tries that are told one by one; a configuration allows no more. */
 #define ATTEMPTS_SHOWN 16
 /* Kept free for what ends a line, so that it is whole JSON whatever came before. */
-#define RESERVE 512
+#define RESERVE 1024
 
 struct line {
     char *at;
@@ -66,7 +66,7 @@ static void put_millis(struct line *line, uint64_t micros)
     line->at += 4;
 }
 
-/* How many bytes of the eight are the first that JSON would not show as they are; 8: none is such. */
+/* Whether JSON shows all eight bytes as they are. May say no when they are; never yes when not. */
 static inline bool plain_word(uint64_t word)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = UINT64_C(0x8080808080808080);
@@ -78,7 +78,7 @@ static inline bool plain_word(uint64_t word)
 
 static inline bool plain_byte(char c)
 {
-    return (unsigned char)c >= 0x20 && (unsigned char)c < 0x7f && c != '"' && c != '\\';
+    return (unsigned char)c >= 0x20 && (unsigned char)c < 0x80 && c != '"' && c != '\\';
 }
 
 /* Copies while the bytes need no escape; returns how many. */
