@@ -20,8 +20,9 @@
     STATUS_10(hundred "0")                                                                                             \
     STATUS_10(hundred "1")                                                                                             \
     STATUS_10(hundred "2")                                                                                             \
-    STATUS_10(hundred "3") STATUS_10(hundred "4") STATUS_10(hundred "5") STATUS_10(hundred "6") STATUS_10(hundred "7") \
-        STATUS_10(hundred "8") STATUS_10(hundred "9")
+    STATUS_10(hundred "3")                                                                                             \
+    STATUS_10(hundred "4") STATUS_10(hundred "5") STATUS_10(hundred "6") STATUS_10(hundred "7") STATUS_10(hundred "8") \
+        STATUS_10(hundred "9")
 static const char status_texts[] = STATUS_100("1") STATUS_100("2") STATUS_100("3") STATUS_100("4") STATUS_100("5");
 _Static_assert(sizeof(status_texts) == 500 * 4 + 1, "four bytes for each status from 100 to 599");
 
@@ -243,6 +244,24 @@ void metrics_collect(struct worker *worker)
     copy(metrics, METRIC_CLIENT_CONNECTIONS, NULL, worker->client_count);
     copy(metrics, METRIC_EXCHANGES, NULL, worker->exchange_count);
     copy(metrics, METRIC_LOG_LOST, NULL, access_log_lost(worker->log));
+}
+
+struct metrics_sum metrics_sum(const struct process *process)
+{
+    const struct metrics_hub *hub = process->metrics;
+    return (struct metrics_sum){.clients = metrics_series_sum(hub, METRIC_CLIENT_CONNECTIONS, NULL),
+                                .exchanges = metrics_series_sum(hub, METRIC_EXCHANGES, NULL)};
+}
+
+struct metrics_pool_sum metrics_pool_sum(const struct process *process, struct span target)
+{
+    const struct metrics_hub *hub = process->metrics;
+    const struct span idle[] = {target, SPAN_INIT("idle")}, busy[] = {target, SPAN_INIT("busy")},
+                      connecting[] = {target, SPAN_INIT("connecting")};
+    return (struct metrics_pool_sum){.idle = metrics_series_sum(hub, METRIC_POOL_CONNECTIONS, idle),
+                                     .busy = metrics_series_sum(hub, METRIC_POOL_CONNECTIONS, busy),
+                                     .connecting = metrics_series_sum(hub, METRIC_POOL_CONNECTIONS, connecting),
+                                     .waiting = metrics_series_sum(hub, METRIC_POOL_WAITING, &target)};
 }
 
 /* ---- life ---- */

@@ -32,6 +32,16 @@ void metrics_collect(struct worker *worker);
 /* Any thread. Appends the whole page. */
 void metrics_render(struct process *process, struct buffer *text);
 
+/* All workers together, as last collected. Any thread. */
+struct metrics_pool_sum {
+    uint64_t idle, busy, connecting, waiting;
+};
+struct metrics_sum {
+    uint64_t clients, exchanges;
+};
+struct metrics_sum metrics_sum(const struct process *process);
+struct metrics_pool_sum metrics_pool_sum(const struct process *process, struct span target);
+
 /* ---- what the access log says in the same way ---- */
 
 /* "completed", "answered", "failed" or "cancelled". */

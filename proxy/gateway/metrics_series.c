@@ -178,6 +178,22 @@ void metrics_observe(struct metrics_series *series, uint64_t value, uint64_t tim
     metrics_set(series, count + 1, metrics_read(series, count + 1) + value * times);
 }
 
+uint64_t metrics_series_sum(const struct metrics_hub *hub, enum metrics_family_id id, const struct span *labels)
+{
+    struct buffer key = {0};
+    uint64_t sum = 0;
+    append_key(&key, id, labels);
+    const struct metrics *metrics = atomic_load_explicit(&hub->first, memory_order_acquire);
+    for (; metrics; metrics = metrics->next) {
+        const struct metrics_series *series = atomic_load_explicit(&metrics->first, memory_order_acquire);
+        for (; series; series = atomic_load_explicit(&series->next, memory_order_relaxed))
+            if (span_equal(series->key, buffer_span(&key)))
+                sum += metrics_read(series, 0);
+    }
+    buffer_finish(&key);
+    return sum;
+}
+
 /* ---- life ---- */
 
 void metrics_series_init(struct metrics *metrics)

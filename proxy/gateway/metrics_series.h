@@ -107,6 +107,9 @@ struct metrics_series *metrics_series_get(struct metrics *metrics, enum metrics_
 struct metrics_series *metrics_series_find(struct metrics *metrics, uint64_t generation, enum metrics_family_id family,
                                            const struct span *labels);
 
+/* The sum of the first values of all workers' series with these labels. Any thread. */
+uint64_t metrics_series_sum(const struct metrics_hub *hub, enum metrics_family_id family, const struct span *labels);
+
 /* The number of `values` of a family. */
 static inline unsigned metrics_value_count(const struct metrics_family *family)
 {
