@@ -47,7 +47,7 @@ struct fetch_request {
     const struct fields *fields; /* added to host, accept, user-agent, connection and the length; NULL: none. Names in
                                     lower case; `accept` replaces ours (application/json) */
     struct span body;            /* of a POST; with its content-type among `fields` */
-    struct tls_context *tls;     /* https: whom to trust. NULL: the system's authorities (fetch_trust) */
+    struct tls_context *tls;     /* https: whom to trust. NULL: the system's authorities */
     struct span server_name;     /* SNI and verification; empty: the URL's host */
     struct egress proxy;         /* gateway/egress.h; zero: directly */
     size_t body_most;            /* of the answer, in bytes; 0: 64 KiB. Larger: UPSTREAM_TOO_LARGE */
@@ -80,14 +80,13 @@ struct fetch {
     struct tls_context *tls;
     struct task failing; /* what is known at once is told from the run queue */
     fetch_fn *done;
-    struct buffer out;  /* what is still to be sent */
+    struct buffer out; /* the request */
+    size_t sent;
     struct buffer body; /* the answer's, so far */
     struct arena arena; /* the answer's head */
     struct message message;
     struct h1_reader reader;
-    enum http_method method;
     size_t body_most;
-    bool head_read;
     char detail[192];
 };
 
@@ -99,12 +98,6 @@ void fetch_start(struct worker *worker, struct list *list, struct fetch *fetch, 
                  fetch_fn *done);
 /* Nothing if it is not running. Its memory may be freed by loop_bury afterwards. */
 void fetch_cancel(struct fetch *fetch);
-
-/*
- * Trust in the system's authorities, made at first use and shared by the process; one reference for the caller. NULL
- * when the system has none, or OpenSSL does not work (`detail` of a fetch then says so).
- */
-struct tls_context *fetch_trust(void);
 
 /*
  * The value of a Retry-After among `fields` in µs from `wall` (µs since 1970), at most a day; 0 when there is none or

@@ -74,9 +74,9 @@ static void connect_one(struct pool *pool)
                                 .tls = target->tls,
                                 .server_name = target->config->tls.server_name,
                                 .alpn = target->alpn,
-                                .proxy_host = target->proxy_host,
-                                .proxy_port = target->proxy_port,
-                                .proxy_authorization = target->proxy_authorization};
+                                .proxy_host = target->proxy.host,
+                                .proxy_port = target->proxy.port,
+                                .proxy_authorization = target->proxy.authorization};
     connecting->connector = connector_start(pool->worker->loop, pool->worker->resolver, &endpoint,
                                             target->config->timeouts.connect, NULL, connected, connecting);
 }
@@ -228,8 +228,8 @@ static bool same_endpoint(const struct target *a, const struct target *b)
 {
     return span_equal(a->url->text, b->url->text) && span_equal(a->config->tls.ca, b->config->tls.ca) &&
            span_equal(a->alpn, b->alpn) &&
-           a->h2_prior_knowledge == b->h2_prior_knowledge && span_equal(a->proxy_host, b->proxy_host) &&
-           a->proxy_port == b->proxy_port &&
+           a->h2_prior_knowledge == b->h2_prior_knowledge && span_equal(a->proxy.host, b->proxy.host) &&
+           a->proxy.port == b->proxy.port &&
            span_equal(a->config->tls.server_name, b->config->tls.server_name);
 }
 

@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/snapshot.h"
 
-#include <stdlib.h>
-
 #include "base/clock.h"
-#include "base/encoding.h"
 #include "base/memory.h"
-#include "base/uri.h"
 #include "gateway/target_state.h"
-#include "net/connector.h"
 #include "openai/dialect.h"
-#include "openai/query.h"
 
 static atomic_uint_fast64_t generations;
 
@@ -93,58 +87,13 @@ static void set_dialect(struct target *target)
         target->api_version = config->azure->api;
 }
 
-/* http://[user:password@]host:port; the user's part becomes Proxy-Authorization (RFC 7617). */
-static bool read_proxy(struct arena *arena, struct span text, struct target *target)
-{
-    static const struct span scheme = SPAN_INIT("http://");
-    if (!span_starts_with(text, scheme))
-        return false;
-    struct span rest = span_skip(text, scheme.len), user;
-    size_t at = span_find(rest, '@');
-    if (at < rest.len) {
-        if (!percent_decode(span_take(rest, at), false, arena, &user))
-            return false;
-        struct buffer encoded = {0};
-        buffer_append(&encoded, SPAN("Basic "));
-        encode_base64(&encoded, user);
-        target->proxy_authorization = arena_copy(arena, buffer_span(&encoded));
-        buffer_wipe(&encoded);
-        rest = span_skip(rest, at + 1);
-    }
-    struct uri uri;
-    const char *reason;
-    if (!uri_parse(arena_format(arena, "http://%.*s", SPAN_ARG(rest)), &uri, &reason))
-        return false;
-    target->proxy_host = arena_copy(arena, uri.authority.host);
-    target->proxy_port = uri.authority.port;
-    return true;
-}
-
-/* The proxy of HTTPS_PROXY and the like. A bad URL in the environment is an error, not a silent direct connection. */
 static void set_proxy(struct builder *b, struct target *target)
 {
-    struct arena *arena = &b->snapshot->arena;
-    const struct config_egress *egress = &b->snapshot->config->egress;
-    if (target->config->proxy == TARGET_PROXY_NONE || egress->kind == EGRESS_NONE || !target->url->secure)
+    if (target->config->proxy == TARGET_PROXY_NONE)
         return;
-    struct buffer exempt = {0};
-    for (size_t i = 0; i < egress->no_proxy.count; i++)
-        buffer_format(&exempt, "%.*s,", SPAN_ARG(egress->no_proxy.items[i]));
-    const char *environment = getenv("NO_PROXY");
-    environment = environment ? environment : getenv("no_proxy");
-    buffer_append(&exempt, span_str(environment));
-    bool direct = no_proxy_matches(buffer_span(&exempt), target->url->host, target->url->port);
-    buffer_finish(&exempt);
-    if (direct)
-        return;
-    if (egress->kind == EGRESS_URL) {
-        target->proxy_host = egress->proxy.host;
-        target->proxy_port = egress->proxy.port;
-        return;
-    }
-    const char *text = getenv("HTTPS_PROXY");
-    text = text ? text : getenv("https_proxy");
-    if (text && *text && !b->offline && !read_proxy(arena, span_str(text), target))
+    const struct setting_url *url = target->url;
+    if (!egress_find(b->snapshot->config, url->host, url->port, url->secure, b->offline, &b->snapshot->arena,
+                     &target->proxy))
         report_error(b->report, PLACE_NONE, "the environment variable HTTPS_PROXY is not an http:// URL");
 }
 

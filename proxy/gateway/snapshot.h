@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/table.h"
 #include "config/config.h"
+#include "gateway/egress.h"
 #include "gateway/filter.h"
 #include "net/tls.h"
 #include "openai/operations.h"
@@ -56,9 +57,7 @@ struct target {
     struct tls_context *tls;       /* NULL: plain */
     struct span alpn;
     bool h2_prior_knowledge;
-    struct span proxy_host; /* egress proxy, empty: none */
-    uint16_t proxy_port;
-    struct span proxy_authorization;
+    struct egress proxy;
 };
 
 /* One way to serve a model. */

@@ -42,7 +42,7 @@ struct session {
 struct tls_context {
     atomic_uint references;
     enum tls_role role;
-    char *certificate, *key, *ca;
+    char *certificate, *key, *ca, *ca_pem;
     bool client_certificate_required;
     bool tls13_only;
     unsigned char alpn[ALPN_MAX];
@@ -208,6 +208,24 @@ static bool load_ca(SSL_CTX *ctx, const struct tls_context *context, struct net_
     return true;
 }
 
+/* Authorities that come as text, not as a file. */
+static bool load_ca_text(SSL_CTX *ctx, const struct tls_context *context, struct net_error *error)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+    BIO *bio = BIO_new_mem_buf(context->ca_pem, -1);
+    unsigned count = 0;
+    X509 *certificate;
+    while (bio && (certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+        count += X509_STORE_add_cert(store, certificate) == 1;
+        X509_free(certificate);
+    }
+    BIO_free(bio);
+    ERR_clear_error(); /* the end of the text counts as one */
+    if (count == 0)
+        (void)snprintf(error->text, sizeof(error->text), "the text given as CA holds no certificate");
+    return count > 0;
+}
+
 /* Server: the first of ours that the client speaks; none in common ends the handshake (RFC 7301 section 3.2). */
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
                        unsigned in_len, void *arg)
@@ -249,7 +267,9 @@ static SSL_CTX *build(struct tls_context *context, struct net_error *error)
     (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     (void)SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
     bool good = (!context->certificate || load_certificate(ctx, context, error)) &&
-                (!context->ca || load_ca(ctx, context, error)) && (!server || set_up_server(ctx, context, error));
+                (!context->ca || load_ca(ctx, context, error)) &&
+                (!context->ca_pem || load_ca_text(ctx, context, error)) &&
+                (!server || set_up_server(ctx, context, error));
     if (!good) {
         SSL_CTX_free(ctx);
         return NULL;
@@ -298,6 +318,7 @@ static void destroy(struct tls_context *context)
     free(context->certificate);
     free(context->key);
     free(context->ca);
+    free(context->ca_pem);
     free(context);
 }
 
@@ -310,6 +331,7 @@ struct tls_context *tls_context_create(const struct tls_options *options, struct
     context->certificate = copy(options->certificate);
     context->key = copy(options->key);
     context->ca = copy(options->ca);
+    context->ca_pem = options->ca_pem.len ? memory_string(options->ca_pem) : NULL;
     context->client_certificate_required = options->client_certificate_required;
     context->tls13_only = options->tls13_only;
     context->alpn_len = tls_alpn_wire(span_str(options->alpn), context->alpn, sizeof(context->alpn));
@@ -363,7 +385,7 @@ enum tls_reload tls_context_reload(struct tls_context *context, struct net_error
 
 static SSL_CTX *current(struct tls_context *context)
 {
-    bool needs_store = context->role == TLS_CLIENT && !context->ca;
+    bool needs_store = context->role == TLS_CLIENT && !context->ca && !context->ca_pem;
     if (needs_store)
         tls_warm();
     (void)pthread_mutex_lock(&context->lock);

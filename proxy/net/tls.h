@@ -31,9 +31,10 @@ struct tls_options {
     const char *key;         /* PEM; NULL: in the certificate file */
     const char *ca; /* PEM file or directory. Server: who signs client certificates, NULL: none asked for. Client: NULL:
                        the system's */
+    struct span ca_pem;               /* the authorities themselves, PEM, in place of `ca` */
     bool client_certificate_required; /* server with `ca`: refuse clients without; else a certificate is checked if
                                          given */
-    bool tls13_only;  /* refuse TLS 1.2 */
+    bool tls13_only;                  /* refuse TLS 1.2 */
     const char *alpn; /* server: what it speaks, best first, "h2,http/1.1"; NULL: none. Clients say it per connection */
 };
 
