@@ -41,6 +41,7 @@
     X(ENCRYPTED, "encrypted", "encrypted tokens are not accepted")                                                     \
     X(ALGORITHM, "algorithm", "the token's algorithm is not accepted")                                                 \
     X(CRITICAL, "critical", "the token demands an extension that is not known")                                        \
+    X(TYPE, "wrong_type", "this is no access or identity token")                                                       \
     X(ISSUER, "wrong_issuer", "the token is from another issuer")                                                      \
     X(UNKNOWN_KEY, "unknown_key", "the token is signed with an unknown key")                                           \
     X(SIGNATURE, "bad_signature", "the token's signature is wrong")                                                    \
