@@ -8,6 +8,9 @@ from harness import process
 API_VERSION = "2024-10-21"
 # Model name that clients ask for -> the dialect its target speaks.
 DIALECTS = ("openai-model", "azure-v1-model", "azure-dated-model")
+# Models whose target answers with an error: "status-429" and so on.
+STATUSES = (400, 401, 403, 404, 409, 422, 429, 500, 503)
+MODELS = (*DIALECTS, *(f"status-{status}" for status in STATUSES))
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +28,11 @@ def every_dialect(tmp_path_factory):
             {"name": "azure-v1", "azure": {"endpoint": server.url, "api": "v1"}, "credential": key},
             {"name": "azure-dated", "azure": {"endpoint": server.url, "api": API_VERSION}, "credential": key},
         ]
+        # The mock model is steered by a field that each of these targets adds.
+        targets += [{"name": f"fails-{status}", "openai": {"url": f"{server.url}/v1"}, "headers": {"set": {"x-mock-status": str(status)}}}
+                    for status in STATUSES]
         models = [{"name": name, "targets": [{"target": target["name"], "deployment": f"deployed-{target['name']}"}]}
-                  for name, target in zip(DIALECTS, targets)]
+                  for name, target in zip(MODELS, targets)]
         made = process.Gateway(tmp_path_factory.mktemp("dialects"), {"targets": targets, "models": models},
                                {"TARGET_KEY": process.CANARY_TARGET_KEY})
         stack.callback(made.stop)

@@ -66,7 +66,8 @@ def test_chunked_request(running, size):
     with running.client() as client:
         client.send(wire.request("POST", CHAT, headers=[("transfer-encoding", "chunked"), ("content-type", "application/json")]))
         pieces = [body[place:place + size] for place in range(0, len(body), size)]
-        client.send(b"".join(f"{len(piece):X};ext=1\r\n".encode() + piece + b"\r\n" for piece in pieces) + b"0\r\nx-trailer: 1\r\n\r\n")
+        framed = b"".join(f"{len(piece):X}\r\n".encode() + piece + b"\r\n" for piece in pieces).replace(b"\r\n", b";ext=1\r\n", 1)
+        client.send(framed + b"0\r\nx-trailer: 1\r\n\r\n")
         assert text_of(client.answer("POST")) == "x" * 50000
 
 
@@ -135,8 +136,6 @@ def test_errors_look_like_openai(running, case):
     assert answer.status == status and set(error) == {"message", "type", "param", "code"}
     assert answer.get("content-type").startswith("application/json") and answer.get("x-request-id")
     assert code is None or error["code"] == code
-    if status < 429:
-        assert answer.get("x-should-retry") == "false"
 
 
 def test_unknown_model(gateway, upstream):
@@ -191,15 +190,18 @@ def test_everything_else_arrives_byte_for_byte(gateway, upstream):
     assert dict(received.headers)["content-length"] == str(len(received.body))
 
 
-def test_answer_headers(gateway, upstream):
-    """What belongs to one hop, or would mislead, does not reach the client; the rest does."""
-    dropped = [("connection", "x-hop"), ("x-hop", "1"), ("keep-alive", "timeout=5"), ("alt-svc", "h3"), ("set-cookie", "a=b"),
-               ("strict-transport-security", "max-age=1"), ("x-ratelimit-remaining-tokens", "5")]
+@pytest.mark.parametrize("targets", [1, 2])
+def test_answer_headers(gateway, upstream, targets):
+    """What belongs to one hop, or would mislead, does not reach the client; the rest does. Rate limits of one of several targets mislead."""
+    dropped = [("x-hop", "1"), ("keep-alive", "timeout=5"), ("alt-svc", "h3"), ("set-cookie", "a=b"),
+               ("strict-transport-security", "max-age=1")]
     kept = [("apim-request-id", "abc"), ("x-ms-region", "East US 2"), ("openai-processing-ms", "12")]
-    server = upstream(lambda received, connection: connection.answer(200, answers.chat(), dropped + kept))
-    with gateway(server).client() as client:
+    (dropped if targets > 1 else kept).append(("x-ratelimit-remaining-tokens", "5"))
+    server = upstream(lambda received, connection: connection.answer(200, answers.chat(), [("connection", "x-hop"), *dropped, *kept]))
+    with gateway(*[server] * targets).client() as client:
         names = dict(client.ask("POST", CHAT, answers.ask()).headers)
-    assert not [name for name, _ in dropped if name in names and name != "connection"] and names.get("connection") != "x-hop"
+    assert not [name for name, _ in dropped if name in names]
+    assert names.get("connection") != "x-hop"
     assert dict(kept).items() <= names.items()
 
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import DIALECTS
+from conftest import DIALECTS, MODELS
 from harness.process import CANARY_CLIENT_KEY
 from harness.wire import TIMEOUT
 
@@ -30,5 +30,6 @@ def test_every_case_is_listed():
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_node_sdk(every_dialect, kind, case):
-    done = node(kind, case, POSTERN_URL=every_dialect.base_url, POSTERN_MODELS=",".join(DIALECTS), POSTERN_KEY=CANARY_CLIENT_KEY)
+    done = node(kind, case, POSTERN_URL=every_dialect.base_url, POSTERN_MODELS=",".join(DIALECTS),
+                POSTERN_LISTED=",".join(MODELS), POSTERN_KEY=CANARY_CLIENT_KEY)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import struct
 import openai
 import pydantic
 import pytest
-from conftest import API_VERSION, DIALECTS
+from conftest import API_VERSION, DIALECTS, MODELS, STATUSES
 from harness.process import CANARY_CLIENT_KEY, CANARY_PROMPT
 
 TOOL = {"type": "function", "function": {
@@ -140,7 +140,7 @@ def test_image(client, model):
 
 
 def test_models(client):
-    assert {entry.id for entry in client.models.list()} == set(DIALECTS)
+    assert {entry.id for entry in client.models.list()} == set(MODELS)
 
 
 # What the upstream answers -> what the application sees. A refusal of Postern's own credential is not the client's fault.
@@ -151,10 +151,10 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("status", ERRORS)
+@pytest.mark.parametrize("status", STATUSES)
 def test_errors(client, status):
     with pytest.raises(ERRORS[status]) as raised:
-        client.chat.completions.create(model="openai-model", messages=SAY, extra_headers={"x-mock-status": str(status)})
+        client.chat.completions.create(model=f"status-{status}", messages=SAY)
     assert raised.value.status_code == (502 if status in (401, 403) else status)
     assert raised.value.request_id
     assert isinstance(raised.value.body, dict) and raised.value.body["message"]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The official Node SDK through Postern: `node sdk.mjs CLIENT CASE` runs one case for each model, `node sdk.mjs` lists the cases.
-// POSTERN_NODE is the folder with node_modules, POSTERN_URL the gateway, POSTERN_MODELS the models it has, with commas.
+// POSTERN_NODE is the folder with node_modules, POSTERN_URL the gateway, POSTERN_MODELS the models to ask for, POSTERN_LISTED those that
+// it lists; with commas. A model called status-N answers with that error.
 import assert from 'node:assert/strict';
 import { File } from 'node:buffer';
 import { createRequire } from 'node:module';
@@ -10,7 +11,7 @@ import path from 'node:path';
 globalThis.File ??= File; // Node 18 has it in node:buffer only
 const require = createRequire(path.join(process.env.POSTERN_NODE ?? '.', 'index.js'));
 
-const { POSTERN_URL: url, POSTERN_MODELS: models, POSTERN_KEY: apiKey } = process.env;
+const { POSTERN_URL: url, POSTERN_MODELS: models, POSTERN_LISTED: listed, POSTERN_KEY: apiKey } = process.env;
 let model = '';
 const content = 'canary prompt 0a4be7';
 const messages = [{ role: 'user', content }];
@@ -40,7 +41,7 @@ function connect(kind) {
 
 async function refused(status, expected, client) {
     const { default: OpenAI } = require('openai');
-    const asked = client.chat.completions.create({ model, messages }, { headers: { 'x-mock-status': String(status) } });
+    const asked = client.chat.completions.create({ model: `status-${status}`, messages });
     await assert.rejects(asked, (error) => {
         assert.ok(error instanceof OpenAI[expected], `${error.constructor.name} is no ${expected}`);
         assert.ok(error.requestID);
@@ -114,7 +115,7 @@ const cases = {
     async models(client) {
         const found = [];
         for await (const entry of client.models.list()) found.push(entry.id);
-        assert.deepEqual(found.sort(), models.split(',').sort());
+        assert.deepEqual(found.sort(), listed.split(',').sort());
     },
     badRequest: (client) => refused(400, 'BadRequestError', client),
     notFound: (client) => refused(404, 'NotFoundError', client),
