@@ -108,6 +108,10 @@ static size_t target_index(const struct config *config, struct span name)
 /* The items are ours to complete: nobody else sees the configuration yet. */
 static void bind_targets(struct config *config)
 {
+    struct config_target *all = (struct config_target *)(uintptr_t)config->targets;
+    for (size_t i = 0; i < config->target_count; i++)
+        if (all[i].credential && all[i].credential->name.len)
+            all[i].credential = config_credential(config, all[i].credential->name);
     for (size_t i = 0; i < config->model_count; i++) {
         struct config_model_target *targets = (struct config_model_target *)(uintptr_t)config->models[i].targets;
         for (size_t j = 0; j < config->models[i].target_count; j++)
@@ -116,6 +120,30 @@ static void bind_targets(struct config *config)
     struct config_passthrough *passthrough = (struct config_passthrough *)(uintptr_t)config->passthrough;
     for (size_t i = 0; i < config->passthrough_count; i++)
         passthrough[i].target_index = target_index(config, passthrough[i].target);
+}
+
+static bool passes_on(const struct config_target *target)
+{
+    return target->credential && target->credential->client;
+}
+
+/* The application's credential belongs to one host. Two hosts would let a failover, or a model's name, choose who sees
+ * it. */
+static void check_passed_on(const struct config *config, struct report *report)
+{
+    const struct setting_url *first = NULL;
+    for (size_t i = 0; i < config->target_count; i++) {
+        const struct config_target *target = &config->targets[i];
+        const struct setting_url *url = config_target_url(target);
+        if (!passes_on(target) || !url)
+            continue;
+        if (first && (!span_equal(first->authority, url->authority) || first->secure != url->secure))
+            report_error(report, settings_place(&target->settings, "credential"),
+                         "\"client\" passes the application's own credential on, to one host only; another target "
+                         "passes it to %.*s already",
+                         SPAN_ARG(first->authority));
+        first = first ? first : url;
+    }
 }
 
 static unsigned cores(void)
@@ -140,6 +168,7 @@ void check_config(struct config *config, struct report *report)
         check_shadowed_model(config, i, report);
     check_model_filters(config, report);
     bind_targets(config);
+    check_passed_on(config, report);
     if (config->workers == 0)
         config->workers = cores();
 }

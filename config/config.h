@@ -89,9 +89,52 @@ struct config_mock {
     struct config_mock_fault fault;
 };
 
+enum config_token_proxy { TOKEN_PROXY_AUTO, TOKEN_PROXY_NONE };
+enum config_assertion { ASSERTION_PS256, ASSERTION_RS256 };
+
+/*
+ * An application or managed identity of Entra ID that gets its tokens from the authority. Empty texts stand for what
+ * the environment says (gateway/identity.h); which members can be given depends on the kind.
+ */
+struct config_entra {
+    struct settings settings;
+    struct span tenant, client_id;
+    struct setting_url authority; /* empty text: the environment's, else Entra ID's public one */
+    struct span scope;
+    struct span ca;         /* PEM file; empty: the system's */
+    struct span token_file; /* workload identity: the projected token */
+    enum config_token_proxy token_proxy;
+    struct setting_secret secret; /* client secret */
+    struct span certificate, key; /* client certificate; empty key: in the certificate's file */
+    enum config_assertion assertion;
+};
+
+struct config_managed_identity {
+    struct settings settings;
+    struct span client_id, object_id, resource_id; /* at most one; none: the only identity of the machine */
+    struct setting_url endpoint;
+    struct span scope;
+};
+
+struct config_token_file {
+    struct settings settings;
+    struct span file;
+};
+
+struct config_client_credential {
+    struct settings settings;
+};
+
+/* What opens a target, or something else that asks for identity. In config.credentials `name` is set and exactly one of
+ * the others. */
 struct config_credential {
     struct settings settings;
+    struct span name; /* empty when it was written at its target */
     struct setting_secret api_key;
+    const struct config_entra *workload_identity, *client_secret, *client_certificate;
+    const struct config_managed_identity *managed_identity;
+    const struct config_token_file *service_account_token;
+    const struct config_client_credential *client; /* the application's own is passed on */
 };
 
 struct config_target_tls {
@@ -132,7 +175,7 @@ struct config_target {
     const struct config_azure *azure;
     const struct config_openai *openai;
     const struct config_mock *mock;
-    const struct config_credential *credential; /* NULL: none is sent */
+    const struct config_credential *credential; /* NULL: none is sent. A named one points into config.credentials */
     struct config_target_tls tls;
     enum config_http_version http_version;
     struct config_target_timeouts timeouts;
@@ -250,6 +293,8 @@ struct config {
     struct config_admin admin;
     const struct settings_variant *filters;
     size_t filter_count;
+    const struct config_credential *credentials;
+    size_t credential_count;
     const struct config_target *targets;
     size_t target_count;
     const struct config_model *models;
@@ -285,9 +330,10 @@ MUST_CHECK bool config_load_text(struct span name, struct span text, const struc
 /* NULL is allowed. Wipes secrets. */
 void config_free(struct config *config);
 
-/* The filter instance, listener, target of that name; NULL when there is none. */
+/* The filter instance, target, credential of that name; NULL when there is none. */
 const struct settings_variant *config_filter(const struct config *config, struct span name);
 const struct config_target *config_target(const struct config *config, struct span name);
+const struct config_credential *config_credential(const struct config *config, struct span name);
 
 /*
  * What cannot be changed by a reload and differs between the two: a warning for each, with its place in `next`. Returns

@@ -115,6 +115,14 @@ const struct settings_variant *config_filter(const struct config *config, struct
     return NULL;
 }
 
+const struct config_credential *config_credential(const struct config *config, struct span name)
+{
+    for (size_t i = 0; i < config->credential_count; i++)
+        if (span_equal(config->credentials[i].name, name))
+            return &config->credentials[i];
+    return NULL;
+}
+
 const struct config_target *config_target(const struct config *config, struct span name)
 {
     for (size_t i = 0; i < config->target_count; i++)

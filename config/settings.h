@@ -14,6 +14,8 @@
 
 extern const struct settings_spec config_listener_spec;
 extern const struct settings_spec config_admin_spec;
+extern const struct settings_spec config_credential_spec;
+extern const struct settings_spec config_target_credential_spec;
 extern const struct settings_spec config_target_spec;
 extern const struct settings_spec config_mock_spec;
 extern const struct settings_spec config_model_spec;

@@ -36,6 +36,16 @@ static const struct setting root_table[] = {
      .help = "Named instances of filters, for listeners, models and passthrough to list. The type is that of its name "
              "unless `type` says otherwise.",
      .example = "{headers: {request: {set: {x-team: search}}}}"},
+    {.name = "credentials",
+     .type = SETTING_OBJECTS,
+     .flags = SETTING_DEFINES,
+     SETTING_ITEMS_AT(struct config, credentials, credential_count),
+     .max = 256,
+     .sub = &config_credential_spec,
+     .help =
+         "Identities and keys that Postern has, for targets to name. Several in one pod are fine, one per target if "
+         "need be.",
+     .example = "[{name: entra, workload_identity: {}}]"},
     {.name = "targets",
      .type = SETTING_OBJECTS,
      .flags = SETTING_DEFINES | SETTING_MUST_USE,

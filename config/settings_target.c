@@ -105,19 +105,7 @@ static const struct settings_spec openai_spec =
                   "A server that speaks the OpenAI API: vLLM, KAITO, Ollama, another gateway, OpenAI itself.",
                   .shorthand = "url", .check = check_openai);
 
-/* credential, tls, headers, parameters */
-
-static const struct setting credential_table[] = {
-    {.name = "api_key",
-     .type = SETTING_SECRET,
-     .flags = SETTING_ONE_OF,
-     SETTING_AT(struct config_credential, api_key),
-     .help = "A key, sent as the target expects it: api-key to Azure, Authorization: Bearer to others.",
-     .example = "{file: /var/run/secrets/aoai/key}"},
-};
-static const struct settings_spec credential_spec =
-    SETTINGS_SPEC("credential", struct config_credential, credential_table,
-                  "What opens the target. Whatever credential the client sent is removed in any case.");
+/* tls, headers, parameters */
 
 static const struct setting tls_table[] = {
     {.name = "ca",
@@ -312,8 +300,10 @@ static const struct setting target_table[] = {
     {.name = "credential",
      .type = SETTING_OPTIONAL,
      AT(credential),
-     .sub = &credential_spec,
-     .help = "What opens the target. Without it requests go out without any credential."},
+     .sub = &config_target_credential_spec,
+     .help = "What opens the target: the name of an entry of credentials, or one written here. Without it requests go "
+             "out without any credential.",
+     .example = "entra"},
     {.name = "tls", .type = SETTING_OBJECT, AT(tls), .sub = &target_tls_spec, .help = "TLS towards the target."},
     {.name = "http_version",
      .type = SETTING_ENUM,

@@ -20,6 +20,13 @@
 #define BODY_USUAL ((size_t)16 * 1024)
 #define TIMEOUT    (10 * CLOCK_SECOND)
 
+/* At once, since a buffer that grows leaves copies of its secrets behind. */
+static void make_room(struct buffer *buffer, size_t size)
+{
+    const char *room = buffer_reserve(buffer, size);
+    (void)room;
+}
+
 /* ---- the end ---- */
 
 /* Lets go of everything that could call back. What was collected stays for the callback. */
@@ -103,9 +110,9 @@ static bool take_body(struct fetch *fetch, struct span bytes)
         fail(fetch, FAULT_UPSTREAM_TOO_LARGE, "the answer is too large");
         return false;
     }
-    if (buffer_len(&fetch->body) == 0) { /* at once, since a buffer that grows leaves copies of its secrets behind */
+    if (buffer_len(&fetch->body) == 0) {
         size_t expected = fetch->message.framing == BODY_LENGTH ? (size_t)fetch->message.body_length : BODY_USUAL;
-        (void)buffer_reserve(&fetch->body, expected > bytes.len ? expected : bytes.len);
+        make_room(&fetch->body, expected > bytes.len ? expected : bytes.len);
     }
     buffer_append(&fetch->body, bytes);
     return true;
@@ -250,7 +257,7 @@ static bool write_request(struct fetch *fetch, const struct fetch_request *reque
     fields_add_id(&message.fields, &fetch->arena, FIELD_USER_AGENT, SPAN("postern/" POSTERN_VERSION));
     message.framing = request->body.len ? BODY_LENGTH : BODY_NONE;
     message.body_length = request->body.len;
-    (void)buffer_reserve(&fetch->out, HEAD_USUAL + request->body.len);
+    make_room(&fetch->out, HEAD_USUAL + request->body.len);
     if (!h1_write_request(&fetch->out, &message, authority))
         return false;
     buffer_append(&fetch->out, request->body);

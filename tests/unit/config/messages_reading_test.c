@@ -26,7 +26,8 @@ static const struct message_case text_cases[] = {
     {"a: &x 1\n"
      "b: *x\n",
      14, 0,
-     "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, targets, models, "
+     "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, credentials, "
+     "targets, models, "
      "passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
      "c.yaml:1:1: configuration needs \"apiVersion\", such as postern/v1\n"
      "c.yaml:1:1: configuration needs \"listeners\", such as [{address: 127.0.0.1:4610}]\n"
@@ -34,7 +35,8 @@ static const struct message_case text_cases[] = {
      "c.yaml:1:4: anchors and aliases (\"&x\") are not allowed; write the value out where it is needed\n"
      "c.yaml:2:4: anchors and aliases (\"*x\") are not allowed; quote the text if it begins with an asterisk\n"},
     {"a: !!int 1\n", 11, 0,
-     "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, targets, models, "
+     "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, credentials, "
+     "targets, models, "
      "passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
      "c.yaml:1:1: configuration needs \"apiVersion\", such as postern/v1\n"
      "c.yaml:1:1: configuration needs \"listeners\", such as [{address: 127.0.0.1:4610}]\n"
@@ -43,7 +45,8 @@ static const struct message_case text_cases[] = {
     {"a: 1\n"
      "a: 2\n",
      10, 0,
-     "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, targets, models, "
+     "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, credentials, "
+     "targets, models, "
      "passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
      "c.yaml:1:1: configuration needs \"apiVersion\", such as postern/v1\n"
      "c.yaml:1:1: configuration needs \"listeners\", such as [{address: 127.0.0.1:4610}]\n"
@@ -53,7 +56,8 @@ static const struct message_case text_cases[] = {
      "---\n"
      "b: 2\n",
      14, 0,
-     "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, targets, models, "
+     "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, credentials, "
+     "targets, models, "
      "passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
      "c.yaml:1:1: configuration needs \"apiVersion\", such as postern/v1\n"
      "c.yaml:1:1: configuration needs \"listeners\", such as [{address: 127.0.0.1:4610}]\n"
@@ -72,7 +76,8 @@ static const struct message_case text_cases[] = {
      "c.yaml:1:1: configuration needs \"listeners\", such as [{address: 127.0.0.1:4610}]\n"
      "c.yaml:1:1: no \"models\" and no \"passthrough\": there is nothing clients could ask for\n"},
     {"a: \"x\\0y\"\n", 10, 0,
-     "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, targets, models, "
+     "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, credentials, "
+     "targets, models, "
      "passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
      "c.yaml:1:1: configuration needs \"apiVersion\", such as postern/v1\n"
      "c.yaml:1:1: configuration needs \"listeners\", such as [{address: 127.0.0.1:4610}]\n"

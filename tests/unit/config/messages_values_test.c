@@ -288,7 +288,9 @@ static const struct message_case secrets_cases[] = {
           "    azure: {endpoint: \"https://c.openai.azure.com\"}\n"
           "    credential: {}\n"
           "models: [{name: \"*\", targets: [m]}]\n",
-     189, 0, "c.yaml:6:17: credential needs api_key\n"},
+     189, 0,
+     "c.yaml:6:17: credential needs exactly one of name, api_key, workload_identity, managed_identity, client_secret, "
+     "client_certificate, service_account_token, client\n"},
     {HEAD "targets:\n"
           "  - name: m\n"
           "    azure: {endpoint: \"https://c.openai.azure.com\"}\n"
