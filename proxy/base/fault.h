@@ -44,6 +44,8 @@
     /* us */                                                                                                           \
     X(INTERNAL, 500, "server_error", "internal_error", SELF, KEEP, "Postern failed on this request.")                    \
     X(OVERLOADED, 503, "server_error", "overloaded", SELF, KEEP, "Postern is at its limits; try again.")                 \
+    X(AUTHENTICATION_UNAVAILABLE, 503, "server_error", "authentication_unavailable", SELF, KEEP,                       \
+      "The caller cannot be authenticated at the moment: the token issuer's keys are not available; try again.")       \
     X(DRAINING, 503, "server_error", "draining", SELF, KEEP, "Postern is shutting down; try again.")                     \
     /* the upstream */                                                                                                 \
     X(NO_TARGET, 503, "server_error", "no_target_available", UPSTREAM, KEEP, "No target for this model is available now.")  \

@@ -303,6 +303,16 @@ static void run_task(struct task *task)
         exchange_woken(exchange);
 }
 
+bool chain_shows_model(const struct exchange *exchange, struct span model)
+{
+    for (unsigned i = 0; i < exchange->filter_count; i++) {
+        const struct filter *filter = &exchange->filters[i];
+        if (filter->type->shows_model && !filter->type->shows_model(filter, model))
+            return false;
+    }
+    return true;
+}
+
 void chain_end(struct exchange *exchange, enum outcome outcome)
 {
     for (unsigned i = exchange->filter_count; i-- > 0;) {

@@ -32,6 +32,8 @@ void chain_response_head(struct exchange *exchange);
 void chain_response_body(struct exchange *exchange, struct span bytes, bool hidden, bool last);
 /* Frees pieces that are still kept: when the exchange ends. */
 void chain_drop_waiting(struct exchange *exchange);
+/* Whether every filter that has joined shows the caller that model. */
+bool chain_shows_model(const struct exchange *exchange, struct span model);
 /* Runs on_end, once. */
 void chain_end(struct exchange *exchange, enum outcome outcome);
 

@@ -173,12 +173,12 @@ static void answer_models(struct exchange *exchange)
     bool azure = call->dialect != DIALECT_OPENAI;
     buffer_finish(&exchange->answer);
     if (call->operation->id == OPERATION_MODELS) {
-        router_list_models(exchange->snapshot, azure, &exchange->answer);
+        router_list_models(exchange->snapshot, exchange, chain_shows_model, azure, &exchange->answer);
     } else {
         /* The rest of the path is the name; a slash in it is a slash in the name. */
         struct span name = {0};
         if (!percent_decode(span_skip(call->resource, 1), false, &exchange->arena, &name) ||
-            !router_show_model(exchange->snapshot, name, azure, &exchange->answer)) {
+            !chain_shows_model(exchange, name) || !router_show_model(exchange->snapshot, name, azure, &exchange->answer)) {
             exchange->model_asked = name;
             respond_model_not_found(exchange);
             return;

@@ -81,6 +81,13 @@ struct filter_type {
     enum verdict (*on_response_body)(struct filter *filter, struct filter_body *body);
     /* Exactly once for each filter that joined, in reverse order, before the access-log line. May not start anything. */
     void (*on_end)(struct filter *filter, enum outcome outcome);
+    /*
+     * Whether these settings trust whoever can connect: then a listener that others than this machine or pod can reach may not
+     * use the filter. Pure; NULL = no.
+     */
+    bool (*local_only)(const void *settings);
+    /* Whether the caller may know of that model: asked for each one when models are listed. Pure; NULL = yes. */
+    bool (*shows_model)(const struct filter *filter, struct span model);
     /* For `postern simulate`: appends one sentence: what this filter would do with this exchange and why. */
     void (*explain)(const struct filter *filter, struct buffer *sentence);
 };

@@ -331,6 +331,7 @@ void h1_server_init(struct h1_server *server, struct client_conn *conn)
     server->conn = conn;
     server->stream.ops = &server_ops;
     server->stream.role = STREAM_SERVER;
+    server->stream.peer_certificate = transport_tls_peer(conn->wire.transport);
     server->task.run = run;
     conn->wire.sent = sent;
     const struct config_limits *limits = &conn->worker->snapshot->config->limits;

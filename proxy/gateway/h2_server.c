@@ -136,6 +136,7 @@ static struct arena *on_open(void *owner, struct h2_stream *h2)
     s->arena = arena;
     s->stream.ops = &server_ops;
     s->stream.role = STREAM_SERVER;
+    s->stream.peer_certificate = transport_tls_peer(server->conn->wire.transport);
     s->server = server;
     s->h2 = h2;
     s->wants = true;

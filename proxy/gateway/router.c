@@ -124,12 +124,13 @@ static void describe(const struct snapshot *snapshot, struct span name, bool azu
     }
 }
 
-void router_list_models(const struct snapshot *snapshot, bool azure, struct buffer *json)
+void router_list_models(const struct snapshot *snapshot, const struct exchange *exchange, router_shown *shown, bool azure,
+                        struct buffer *json)
 {
     bool first = true;
     buffer_append(json, SPAN("{\"object\":\"list\",\"data\":["));
     for (unsigned i = 0; i < snapshot->model_count; i++) {
-        if (snapshot->models[i].wildcard)
+        if (snapshot->models[i].wildcard || !shown(exchange, snapshot->models[i].name))
             continue;
         if (!first)
             buffer_append(json, SPAN(","));

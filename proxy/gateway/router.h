@@ -11,6 +11,8 @@
 #include "base/buffer.h"
 #include "gateway/snapshot.h"
 
+struct exchange;
+
 /* The model's route: an exact name first, then the first pattern that fits. NULL when there is none. */
 const struct model_route *router_model(const struct snapshot *snapshot, struct span name);
 /* The passthrough with the longest matching path prefix, or NULL. */
@@ -27,8 +29,13 @@ const struct model_target *router_stateful(const struct snapshot *snapshot, cons
  */
 unsigned router_order(const struct model_route *model, uint64_t now, uint64_t *random, const struct model_target **ret);
 
-/* The body of GET /v1/models, or with `azure` of /openai/models: the configured names without patterns. */
-void router_list_models(const struct snapshot *snapshot, bool azure, struct buffer *json);
+/*
+ * The body of GET /v1/models, or with `azure` of /openai/models: the configured names without patterns, and of them those that `shown`
+ * says yes to.
+ */
+typedef bool router_shown(const struct exchange *exchange, struct span model);
+void router_list_models(const struct snapshot *snapshot, const struct exchange *exchange, router_shown *shown, bool azure,
+                        struct buffer *json);
 /* The body of GET /v1/models/{name}; false when there is no such model. */
 bool router_show_model(const struct snapshot *snapshot, struct span name, bool azure, struct buffer *json);
 

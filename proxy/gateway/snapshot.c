@@ -69,6 +69,19 @@ static unsigned check_order(struct builder *b, const struct settings *place, con
     return given;
 }
 
+static void check_reach(struct builder *b, const struct listener_use *listener, const struct settings *place,
+                        const struct filter_list *list)
+{
+    for (unsigned i = 0; i < list->count; i++) {
+        const struct filter_use *use = &list->uses[i];
+        if (!listener->config->address.local && use->type->local_only && use->type->local_only(use->settings))
+            report_error(b->report, settings_place(place, "filters"),
+                         "filter \"%.*s\" takes whoever connects for its own pod, but others can reach %.*s; use it on "
+                         "loopback addresses and unix sockets only",
+                         SPAN_ARG(use->name), SPAN_ARG(listener->config->address.text));
+    }
+}
+
 /* ---- targets ---- */
 
 static void set_dialect(struct target *target)
@@ -234,8 +247,15 @@ static void build_listeners(struct builder *b, const struct filter_type *admin_t
         if (use->config->stateful_target.len)
             use->stateful = plain_target(snapshot, use->config->stateful_target);
         unsigned given = check_order(b, &use->config->settings, &use->filters, 0);
-        for (unsigned m = 0; m < snapshot->model_count; m++)
+        check_reach(b, use, &use->config->settings, &use->filters);
+        for (unsigned m = 0; m < snapshot->model_count; m++) {
             (void)check_order(b, &config->models[m].settings, &snapshot->models[m].filters, given);
+            check_reach(b, use, &config->models[m].settings, &snapshot->models[m].filters);
+        }
+        for (unsigned p = 0; p < snapshot->passthrough_count; p++) {
+            (void)check_order(b, &config->passthrough[p].settings, &snapshot->passthrough[p].filters, given);
+            check_reach(b, use, &config->passthrough[p].settings, &snapshot->passthrough[p].filters);
+        }
     }
     struct filter_use *admin = ARENA_NEW(&snapshot->arena, struct filter_use);
     admin->type = admin_type;

@@ -19,6 +19,7 @@
 struct attempt;
 struct exchange;
 struct stream;
+struct tls_peer;
 
 struct stream_ops {
     const char *name; /* "h1", "h2", "local": log and access log */
@@ -53,6 +54,7 @@ struct stream {
     struct attempt *attempt;   /* STREAM_CLIENT; NULL when forgotten */
     size_t queued;             /* bytes taken by body() that have not reached the kernel */
     bool reused;               /* STREAM_CLIENT: the connection has carried a message pair before */
+    const struct tls_peer *peer_certificate; /* STREAM_SERVER: net/tls.h; NULL when the client gave none */
     bool congested;            /* queued went over the high mark; stream_arrived_room will be called */
 };
 
