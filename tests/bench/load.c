@@ -157,12 +157,14 @@ static void answered(struct connection *c, bool ok)
     ask(c);
 }
 
-/* The events in what was just read: each carries the time of its write as "t":NUMBER, before its end. */
+/* The events in what was just read: each carries the time of its write where OpenAI pads events ("obfuscation"). */
 static void count_events(struct connection *c, const char *bytes, size_t len)
 {
     uint64_t time = now();
-    for (const char *at = bytes; (at = memmem(at, len - (size_t)(at - bytes), "\"t\":", 4)) != NULL; at += 4) {
-        uint64_t written = strtoull(at + 4, NULL, 10);
+    static const char mark[] = "\"obfuscation\":\"t";
+    const size_t size = sizeof(mark) - 1;
+    for (const char *at = bytes; (at = memmem(at, len - (size_t)(at - bytes), mark, size)) != NULL; at += size) {
+        uint64_t written = strtoull(at + size, NULL, 10);
         if (written <= time && time - written < 60000000)
             sample(&delays, time - written);
         first_events += !c->begun;

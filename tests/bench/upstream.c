@@ -122,7 +122,7 @@ static bool send_event(struct connection *c)
         "data: "
         "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"bench\","
         "\"system_fingerprint\":null,\"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"},\"logprobs\":null,"
-        "\"finish_reason\":null}],\"t\":%llu}\n\n",
+        "\"finish_reason\":null}],\"obfuscation\":\"t%llu\"}\n\n",
         (unsigned long long)now());
     int size = snprintf(chunk, sizeof(chunk), "%x\r\n%.*s\r\n", (unsigned)len, len, event);
     return put(c, chunk, (size_t)size);
