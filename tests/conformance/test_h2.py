@@ -9,13 +9,16 @@ from harness import answers
 from harness.wire import TIMEOUT
 
 SUMMARY = re.compile(r"(\d+) tests, (\d+) passed, (\d+) skipped, (\d+) failed")
+FAILURE = re.compile(r"\u00d7 \d+: (.*)")
+# The port speaks HTTP/1.1 too: what is no preface is a bad HTTP/1.1 request there, and is told so before the connection ends.
+KNOWN_OVER_H2C = {"Sends invalid connection preface"}
 SUITE_TIMEOUT = 300
 
 
 @pytest.fixture(params=["h2c", "tls"])
 def served(request, gateway, upstream, certificates):
     """A gateway that answers GET / and POST / with 200 and a body, as h2spec wants; and the options that reach it."""
-    server = upstream(lambda received, connection: connection.answer(200, "fine", content_type="text/plain"))
+    server = upstream(lambda received, connection: connection.answer(200, "a body larger than the smallest window", content_type="text/plain"))
     more = {}
     if request.param == "tls":
         more = {"tls": {"certificate": str(certificates.certificate), "key": str(certificates.key)}}
@@ -30,8 +33,10 @@ def test_h2spec(go_program, served, section):
     command = [go_program("h2spec"), "-h", "127.0.0.1", "-p", served.port, "-S", "-o", "3", *(["-t", "-k"] if served.tls else []), section]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=SUITE_TIMEOUT)
     print(done.stdout)
-    tests, passed, skipped, failed = map(int, SUMMARY.search(done.stdout).groups())
-    assert failed == 0 and skipped == 0 and passed == tests > 0
+    tests, passed, skipped, _ = map(int, SUMMARY.search(done.stdout).groups())
+    failures = set(FAILURE.findall(done.stdout))
+    assert failures <= (set() if served.tls else KNOWN_OVER_H2C)
+    assert tests > 0 and skipped == 0 and passed == tests - len(failures)
 
 
 def test_h2load(served):

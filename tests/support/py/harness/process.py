@@ -42,6 +42,7 @@ class Process:
         self.child = subprocess.Popen(self.command, env={**os.environ, **(env or {})}, cwd=cwd, stdin=subprocess.DEVNULL,
                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.stdout, self.stderr = [], []
+        self.told_to_end = False
         self.changed = threading.Condition()
         self.readers = [threading.Thread(target=self._read, args=pair, daemon=True)
                         for pair in ((self.child.stdout, self.stdout), (self.child.stderr, self.stderr))]
@@ -81,6 +82,7 @@ class Process:
                 self.changed.wait(0.02)
 
     def signal(self, number):
+        self.told_to_end |= number == signal.SIGTERM
         self.child.send_signal(number)
 
     def finish(self, kill=False):
@@ -96,7 +98,7 @@ class Process:
 
     def stop(self):
         """SIGTERM, then a clean end is due: exit code 0 and no finding of a sanitizer."""
-        if self.child.poll() is None:
+        if self.child.poll() is None and not self.told_to_end:
             self.signal(signal.SIGTERM)
         try:
             code = self.finish()
