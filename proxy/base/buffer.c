@@ -54,7 +54,7 @@ void buffer_commit(struct buffer *b, size_t written)
     b->end += written;
 }
 
-void buffer_append(struct buffer *b, struct span bytes)
+void buffer_append_growing(struct buffer *b, struct span bytes)
 {
     if (bytes.len == 0)
         return;

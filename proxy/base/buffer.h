@@ -31,7 +31,17 @@ static inline struct span buffer_span(const struct buffer *b)
     return (struct span){.ptr = b->ptr ? b->ptr + b->start : NULL, .len = b->end - b->start};
 }
 
-void buffer_append(struct buffer *b, struct span bytes);
+/* buffer_append where there is no room yet. */
+void buffer_append_growing(struct buffer *b, struct span bytes);
+static inline void buffer_append(struct buffer *b, struct span bytes)
+{
+    if (LIKELY(b->cap - b->end >= bytes.len && b->ptr && bytes.len)) {
+        memcpy(b->ptr + b->end, bytes.ptr, bytes.len);
+        b->end += bytes.len;
+        return;
+    }
+    buffer_append_growing(b, bytes);
+}
 /* Room for at least `size` more bytes; write there, then buffer_commit what was written. */
 MUST_CHECK char *buffer_reserve(struct buffer *b, size_t size);
 void buffer_commit(struct buffer *b, size_t written);

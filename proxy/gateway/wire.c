@@ -76,8 +76,12 @@ void wire_send_parts(struct wire *wire, const struct span *parts, unsigned count
         send_now(wire, parts, count);
         return;
     }
-    for (unsigned i = 0; i < count; i++)
-        buffer_append(&wire->out, parts[i]);
+    char *room = buffer_reserve(&wire->out, total);
+    for (unsigned i = 0; i < count; i++) {
+        memcpy(room, parts[i].ptr, parts[i].len);
+        room += parts[i].len;
+    }
+    buffer_commit(&wire->out, total);
     wire_touch(wire);
 }
 

@@ -260,6 +260,21 @@ static void enter_chunk(struct h1_reader *r)
     r->state = r->left ? H1_AT_CHUNK_DATA : H1_AT_TRAILERS;
 }
 
+/* A whole size line without extension, the usual case, at once. False: nothing was taken, byte by byte then. */
+static bool take_size_line(struct h1_reader *r, struct span *in)
+{
+    uint64_t size = 0;
+    size_t digits = 0, most = in->len < SIZE_DIGITS + 2 ? in->len : SIZE_DIGITS + 2;
+    for (unsigned digit; digits + 2 < most && (digit = hex_digit((unsigned char)in->ptr[digits])) < 16; digits++)
+        size = size << 4 | digit;
+    if (digits == 0 || in->ptr[digits] != '\r' || in->ptr[digits + 1] != '\n')
+        return false;
+    r->left = size;
+    *in = span_skip(*in, digits + 2);
+    enter_chunk(r);
+    return true;
+}
+
 /* One byte of a chunk's size. */
 static enum h1_event read_chunk_size(struct h1_reader *r, unsigned char c)
 {
@@ -292,7 +307,7 @@ static enum h1_event read_chunk_extension(struct h1_reader *r, unsigned char c)
     return H1_MORE;
 }
 
-/* Everything of the chunked coding but data and trailers, a byte at a time: some ten bytes for a chunk. */
+/* Everything of the chunked coding but data and trailers, a byte at a time: where it was cut, or has extensions. */
 static enum h1_event read_chunk_framing(struct h1_reader *r, unsigned char c)
 {
     switch (r->state) {
@@ -316,6 +331,13 @@ static enum h1_event read_chunk_framing(struct h1_reader *r, unsigned char c)
         r->state = H1_AT_CHUNK_SIZE;
         return H1_MORE;
     }
+}
+
+static enum h1_event read_framing_byte(struct h1_reader *r, struct span *in)
+{
+    unsigned char c = (unsigned char)in->ptr[0];
+    *in = span_skip(*in, 1);
+    return read_chunk_framing(r, c);
 }
 
 static enum h1_event read_trailers(struct h1_reader *r, struct span *in)
@@ -357,15 +379,21 @@ static enum h1_event step(struct h1_reader *r, struct span *in, struct span *ret
         *ret_body = *in;
         *in = span_skip(*in, in->len);
         return H1_BODY;
+    case H1_AT_CHUNK_DATA_CR:
+        if (LIKELY(in->len >= 2 && in->ptr[0] == '\r' && in->ptr[1] == '\n')) {
+            *in = span_skip(*in, 2);
+            r->state = H1_AT_CHUNK_SIZE;
+            return H1_MORE;
+        }
+        return read_framing_byte(r, in);
     case H1_AT_CHUNK_SIZE:
+        if (LIKELY(r->digits == 0 && in->len > 2 && take_size_line(r, in)))
+            return H1_MORE;
+        return read_framing_byte(r, in);
     case H1_AT_CHUNK_EXTENSION:
     case H1_AT_CHUNK_SIZE_LF:
-    case H1_AT_CHUNK_DATA_CR:
-    case H1_AT_CHUNK_DATA_LF: {
-        unsigned char c = (unsigned char)in->ptr[0];
-        *in = span_skip(*in, 1);
-        return read_chunk_framing(r, c);
-    }
+    case H1_AT_CHUNK_DATA_LF:
+        return read_framing_byte(r, in);
     case H1_AT_TRAILERS:
         return read_trailers(r, in);
     case H1_AT_END:
