@@ -45,6 +45,7 @@ struct client_stream {
     uint64_t inputs;      /* client->inputs when the request was submitted */
     bool wants;
     bool request_done;
+    bool answer_done; /* the answer's head was all of it */
     bool over;
 };
 
@@ -179,10 +180,12 @@ static void op_want(struct stream *stream, bool more)
 /* The rest of an unwanted answer costs more than a reset, which leaves the connection as it is. */
 static void op_reset(struct stream *stream, enum fault why)
 {
-    (void)why;
+    struct client_stream *s = of(stream);
     stream->attempt = NULL;
     stream->congested = false;
-    abandon(of(stream));
+    bool ends_itself = why == FAULT_NONE && s->answer_done && s->request_done && h2_stream_queued(s->h2) == 0;
+    if (!ends_itself)
+        abandon(s);
 }
 
 static const struct stream_ops client_ops = {
@@ -199,7 +202,8 @@ static void on_head(void *owner, struct h2_stream *h2, struct message *message)
         return;
     attempt->response = *message;
     attempt->response.method = attempt->exchange->request.method;
-    stream_arrived_head(&s->stream, &attempt->response, message->framing == BODY_NONE);
+    s->answer_done = message->framing == BODY_NONE;
+    stream_arrived_head(&s->stream, &attempt->response, s->answer_done);
 }
 
 static void on_body(void *owner, struct h2_stream *h2, struct span bytes)

@@ -328,6 +328,8 @@ static void op_want(struct stream *stream, bool more)
         return;
     s->wants = more;
     s->since = loop_now(loop_of(s->server));
+    if (s->owed == 0)
+        return;
     give_back(s);
     wire_touch(&s->server->conn->wire);
 }
