@@ -100,11 +100,17 @@ static size_t put_plain(struct line *line, struct span text)
     return done;
 }
 
+/* Bytes that texts may still take; fixed parts may have gone beyond the end. */
+static inline size_t text_room(const struct line *line)
+{
+    return line->at < line->end ? (size_t)(line->end - line->at) : 0;
+}
+
 /* The inside of a JSON string. What does not fit is left out. */
 static void put_text(struct line *line, struct span text, size_t most)
 {
     text = span_take(text, most);
-    if (UNLIKELY((size_t)(line->end - line->at) < text.len))
+    if (UNLIKELY(text_room(line) < text.len))
         return;
     size_t done = put_plain(line, text);
     if (LIKELY(done == text.len))
@@ -112,7 +118,7 @@ static void put_text(struct line *line, struct span text, size_t most)
     struct buffer escaped = {0};
     buffer_append_json(&escaped, span_skip(text, done));
     struct span rest = buffer_span(&escaped);
-    if (rest.len <= (size_t)(line->end - line->at))
+    if (rest.len <= text_room(line))
         put(line, rest.ptr, rest.len);
     buffer_finish(&escaped);
 }
@@ -213,7 +219,7 @@ static void put_attempts(struct line *line, const struct exchange *exchange, uin
     PUT(line, ",\"attempts\":[");
     unsigned shown = 0;
     for (const struct attempt_record *record = attempts->first; record; record = record->next) {
-        if (shown == ATTEMPTS_SHOWN || line->end - line->at < RESERVE)
+        if (shown == ATTEMPTS_SHOWN || text_room(line) < RESERVE)
             break;
         if (shown++)
             PUT(line, ",");
