@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "gateway/identity.h"
 #include "gateway/target_state.h"
 #include "openai/dialect.h"
 
@@ -82,6 +83,36 @@ static void check_reach(struct builder *b, const struct listener_use *listener, 
     }
 }
 
+/* ---- credentials ---- */
+
+static const struct identity *add_identity(struct builder *b, const struct config_credential *credential,
+                                           struct span name)
+{
+    struct snapshot *snapshot = b->snapshot;
+    struct identity *identity = &snapshot->identities[snapshot->identity_count++];
+    (void)identity_init(identity, snapshot->config, credential, name, b->offline, &snapshot->arena, b->report);
+    return identity;
+}
+
+static void build_identities(struct builder *b)
+{
+    struct snapshot *snapshot = b->snapshot;
+    const struct config *config = snapshot->config;
+    snapshot->identities =
+        ARENA_ARRAY(&snapshot->arena, struct identity, config->credential_count + config->target_count + 1);
+    for (size_t i = 0; i < config->credential_count; i++)
+        (void)add_identity(b, &config->credentials[i], config->credentials[i].name);
+}
+
+static const struct identity *identity_of(struct builder *b, const struct config_target *target)
+{
+    if (!target->credential || target->mock)
+        return NULL;
+    if (target->credential->name.len)
+        return identity_find(b->snapshot, target->credential->name);
+    return add_identity(b, target->credential, target->name);
+}
+
 /* ---- targets ---- */
 
 static void set_dialect(struct target *target)
@@ -141,6 +172,7 @@ static void build_targets(struct builder *b)
         target->name = target->config->name;
         target->index = i;
         target->url = config_target_url(target->config);
+        target->identity = identity_of(b, target->config);
         set_dialect(target);
         snapshot->plain[i] = (struct model_target){
             .target = target, .priority = 1, .weight = 1, .state = target_state_get(target->name, (struct span){0})};
@@ -265,7 +297,8 @@ static void build_listeners(struct builder *b, const struct filter_type *admin_t
     unsigned next = snapshot->listener_count;
     if (config->admin.address.text.len) {
         snapshot->admin = &snapshot->listeners[next];
-        *snapshot->admin = (struct listener_use){.name = SPAN("admin"), .filters = only, .admin = true, .index = next++};
+        *snapshot->admin =
+            (struct listener_use){.name = SPAN("admin"), .filters = only, .admin = true, .index = next++};
     }
     if (config->admin.control.text.len) {
         snapshot->control = &snapshot->listeners[next];
@@ -285,6 +318,8 @@ static void free_snapshot(struct snapshot *snapshot)
         target_state_unref(snapshot->plain[i].state);
         tls_context_unref(snapshot->targets[i].tls);
     }
+    for (unsigned i = 0; i < snapshot->identity_count; i++)
+        identity_finish(&snapshot->identities[i]);
     table_finish(&snapshot->exact);
     config_free(snapshot->config);
     struct arena arena = snapshot->arena;
@@ -305,6 +340,7 @@ struct snapshot *snapshot_create(struct config *config, const struct filter_regi
     struct builder b = {.snapshot = snapshot, .registry = registry, .report = report, .offline = offline};
     size_t errors = report->errors;
     build_instances(&b);
+    build_identities(&b);
     build_targets(&b);
     build_models(&b);
     build_listeners(&b, registry->admin);

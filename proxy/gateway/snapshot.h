@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * snapshot: one loaded configuration made ready to serve: names resolved to pointers, models in a table, filters bound to their types.
- * Immutable and reference-counted (atomically: workers share it); an exchange keeps the one it started with, so a reload never
- * touches a live stream. What must outlive it (cool-downs, pools, filter instances) is matched by name and lives elsewhere.
+ * snapshot: one loaded configuration made ready to serve: names resolved to pointers, models in a table, filters bound
+ * to their types. Immutable and reference-counted (atomically: workers share it); an exchange keeps the one it started
+ * with, so a reload never touches a live stream. What must outlive it (cool-downs, pools, filter instances) is matched
+ * by name and lives elsewhere.
  */
 #ifndef POSTERN_GATEWAY_SNAPSHOT_H
 #define POSTERN_GATEWAY_SNAPSHOT_H
@@ -17,6 +18,7 @@
 #include "net/tls.h"
 #include "openai/operations.h"
 
+struct identity;
 struct model_target;
 struct target_state;
 
@@ -47,17 +49,18 @@ struct target {
     const struct config_target *config;
     struct span name;
     unsigned index;
-    enum dialect dialect;  /* for AS_CLIENT the api version comes from the call */
+    enum dialect dialect; /* for AS_CLIENT the api version comes from the call */
     bool api_as_client;
-    struct span api_version; /* dated Azure only */
-    struct span base_path;   /* "/v1", "" ...; for Azure what precedes /openai */
-    struct span authority;   /* Host */
-    struct span provider;    /* gen_ai.provider.name: "openai", "azure.ai.openai", "postern.mock" */
+    struct span api_version;       /* dated Azure only */
+    struct span base_path;         /* "/v1", "" ...; for Azure what precedes /openai */
+    struct span authority;         /* Host */
+    struct span provider;          /* gen_ai.provider.name: "openai", "azure.ai.openai", "postern.mock" */
     const struct setting_url *url; /* NULL for a mock */
     struct tls_context *tls;       /* NULL: plain */
     struct span alpn;
     bool h2_prior_knowledge;
     struct egress proxy;
+    const struct identity *identity; /* NULL: no credential is sent */
 };
 
 /* One way to serve a model. */
@@ -85,24 +88,26 @@ struct passthrough_route {
 
 struct snapshot {
     atomic_uint refs;
-    uint64_t generation; /* 1, 2, 3 ... of this process */
+    uint64_t generation;  /* 1, 2, 3 ... of this process */
     uint64_t loaded_wall; /* µs since 1970 */
     struct config *config;
     struct arena arena;
     struct listener_use *listeners;
     unsigned listener_count;
     struct listener_use *admin, *control; /* NULL: none */
+    struct identity *identities;          /* those of config.credentials, then those written at targets */
+    unsigned identity_count;
     struct target *targets;
     unsigned target_count;
     struct model_route *models; /* in the order of the configuration */
     unsigned model_count;
-    struct table exact;         /* name -> model_route */
+    struct table exact; /* name -> model_route */
     struct passthrough_route *passthrough;
     unsigned passthrough_count;
     struct filter_use *instances; /* every named instance, by index */
     unsigned instance_count;
-    unsigned filters_most; /* most filters that one exchange can have */
-    struct model_target *plain;  /* one per target, without deployment: for passthrough and stateful operations */
+    unsigned filters_most;      /* most filters that one exchange can have */
+    struct model_target *plain; /* one per target, without deployment: for passthrough and stateful operations */
     const struct model_target *only_target; /* when the configuration has just one target */
 };
 
@@ -114,8 +119,8 @@ struct filter_registry {
 };
 
 /*
- * Builds a snapshot with one reference. Takes `config` over in either case. On failure NULL, with the problems in `report`.
- * CA files are read here; with `offline` not.
+ * Builds a snapshot with one reference. Takes `config` over in either case. On failure NULL, with the problems in
+ * `report`. CA files are read here; with `offline` not.
  */
 MUST_CHECK struct snapshot *snapshot_create(struct config *config, const struct filter_registry *registry, bool offline,
                                             struct report *report);

@@ -124,7 +124,8 @@ static const struct message_case version_cases[] = {
      "foo: 1\n"
      "listeners: [{address: \"127.0.0.1:1\"}]\n" REST,
      137, 0,
-     "c.yaml:2:1: configuration has no setting \"foo\"; allowed: apiVersion, listeners, admin, filters, targets, "
+     "c.yaml:2:1: configuration has no setting \"foo\"; allowed: apiVersion, listeners, admin, filters, credentials, "
+     "targets, "
      "models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers\n"},
     {"apiVersion: postern/v1.7\n"
      "logs: {level: x}\n"
@@ -134,7 +135,8 @@ static const struct message_case version_cases[] = {
      161, 0,
      "c.yaml:2:1: warning: configuration has no setting \"logs\" in version 1.0, the newest this Postern knows; "
      "ignored because the configuration is written for postern/v1.7; allowed: apiVersion, listeners, admin, filters, "
-     "targets, models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers; did you mean "
+     "credentials, targets, models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers; did you "
+     "mean "
      "\"log\"?\n"
      "c.yaml:5:22: warning: model has no setting \"tragets\" in version 1.0, the newest this Postern knows; ignored "
      "because the configuration is written for postern/v1.7; allowed: name, targets, filters, stateful_target; did you "
@@ -152,7 +154,8 @@ static const struct message_case version_cases[] = {
      "logs: {level: x}\n"
      "listeners: [{address: \"127.0.0.1:1\"}]\n" REST,
      147, CONFIG_CHECK,
-     "c.yaml:2:1: configuration has no setting \"logs\"; allowed: apiVersion, listeners, admin, filters, targets, "
+     "c.yaml:2:1: configuration has no setting \"logs\"; allowed: apiVersion, listeners, admin, filters, credentials, "
+     "targets, "
      "models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers; did you mean \"log\"?\n"},
 };
 
@@ -162,7 +165,8 @@ static const struct message_case keys_cases[] = {
           "models: [{name: \"*\", targets: [m]}]\n"
           "limit: {}\n",
      138, 0,
-     "c.yaml:5:1: configuration has no setting \"limit\"; allowed: apiVersion, listeners, admin, filters, targets, "
+     "c.yaml:5:1: configuration has no setting \"limit\"; allowed: apiVersion, listeners, admin, filters, credentials, "
+     "targets, "
      "models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers; did you mean \"limits\"?\n"},
     {HEAD "targets: [{name: m, mock: {}}]\n"
           "models: [{name: \"*\", targets: [m]}]\n"
@@ -399,7 +403,8 @@ static const struct message_case scalars_cases[] = {
           "apiVersion2: 1\n",
      143, 0,
      "c.yaml:5:1: configuration has no setting \"apiVersion2\"; allowed: apiVersion, listeners, admin, filters, "
-     "targets, models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers; did you mean "
+     "credentials, targets, models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers; did you "
+     "mean "
      "\"apiVersion\"?\n"},
 };
 

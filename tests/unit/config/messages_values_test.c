@@ -296,13 +296,15 @@ static const struct message_case secrets_cases[] = {
           "    azure: {endpoint: \"https://c.openai.azure.com\"}\n"
           "    credential: {key: {env: X}}\n"
           "models: [{name: \"*\", targets: [m]}]\n",
-     202, 0, "c.yaml:6:18: credential has no setting \"key\"; allowed: api_key\n"},
+     202, 0,
+     "c.yaml:6:18: credential has no setting \"key\"; allowed: name, api_key, workload_identity, managed_identity, "
+     "client_secret, client_certificate, service_account_token, client\n"},
     {HEAD "targets:\n"
           "  - name: m\n"
           "    azure: {endpoint: \"https://c.openai.azure.com\"}\n"
           "    credential: word\n"
           "models: [{name: \"*\", targets: [m]}]\n",
-     191, 0, "c.yaml:6:17: credential must be a map of settings; this is a single value\n"},
+     191, 0, "c.yaml:6:17: no credential is called \"word\"; none is defined\n"},
     {HEAD "targets:\n"
           "  - name: m\n"
           "    azure: {endpoint: \"https://c.openai.azure.com\"}\n"
