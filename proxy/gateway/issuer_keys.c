@@ -144,9 +144,8 @@ static void start(struct issuer_keys *keys, struct span url, fetch_fn *done)
         request.tls = keys->tls;
     }
     add_token(keys, url, &arena, &fields);
-    if (uri_parse(url, &uri, &reason) &&
-        !egress_find(keys->worker->snapshot->config, uri.authority.host, uri.authority.port, uri.scheme == URI_HTTPS,
-                     false, &arena, &request.proxy))
+    if (place_of(url, &uri) && !egress_find(keys->worker->snapshot->config, uri.authority.host, uri.authority.port,
+                                            uri.scheme == URI_HTTPS, false, &arena, &request.proxy))
         log_write(LOG_WARNING, "jwt", "HTTPS_PROXY is not an http:// URL; connecting directly");
     fetch_start(keys->worker, NULL, &keys->fetch, &request, done);
     arena_finish(&arena);
