@@ -6,12 +6,12 @@
 
 static uint8_t process_key[16];
 
-static uint64_t rotate(uint64_t x, int bits)
+static inline uint64_t rotate(uint64_t x, int bits)
 {
     return (x << bits) | (x >> (64 - bits));
 }
 
-static void sip_round(uint64_t v[4])
+static inline __attribute__((always_inline)) void sip_round(uint64_t v[4])
 {
     v[0] += v[1];
     v[1] = rotate(v[1], 13) ^ v[0];
@@ -25,7 +25,7 @@ static void sip_round(uint64_t v[4])
     v[2] = rotate(v[2], 32);
 }
 
-static uint64_t read_le(const char *p, size_t len)
+static inline __attribute__((always_inline)) uint64_t read_le(const char *p, size_t len)
 {
     uint64_t word = 0;
     if (LIKELY(len == 8)) {

@@ -75,7 +75,14 @@ bool span_to_u64(struct span s, uint64_t *ret)
     uint64_t value = 0;
     if (s.len == 0 || s.len > 20)
         return false;
-    for (size_t i = 0; i < s.len; i++) {
+    size_t i = 0;
+    for (; i < s.len && i < 19; i++) { /* 19 digits always fit */
+        unsigned digit = (unsigned)(unsigned char)s.ptr[i] - '0';
+        if (digit > 9)
+            return false;
+        value = value * 10 + digit;
+    }
+    for (; i < s.len; i++) {
         unsigned digit = (unsigned)(unsigned char)s.ptr[i] - '0';
         if (digit > 9 || __builtin_mul_overflow(value, 10u, &value) || __builtin_add_overflow(value, digit, &value))
             return false;
