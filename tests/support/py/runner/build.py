@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The three instrumented builds. One that fails in part is used for the part that stands."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -11,6 +12,9 @@ OPTIONS = {
     paths.BUILD_THREAD: ["-DPOSTERN_SANITIZE=thread"],
     paths.BUILD_FUZZ: ["-DPOSTERN_FUZZ=ON", "-DCMAKE_C_COMPILER=clang"],
 }
+
+
+PROGRESS = re.compile(r"\[\d+/\d+\] ")
 
 
 def configure(directory):
@@ -35,5 +39,7 @@ def build(report, directory, targets=None):
     if done.returncode == 0:
         done = run(["ninja", "-C", str(directory), "-k", "0", *(targets or [])])
     if done.returncode != 0:
-        report.failed(f"build/{directory.name}", done.stdout)
+        # Without the lines of what went well, so that the reason is within what is kept.
+        lines = [line for line in done.stdout.splitlines() if not PROGRESS.match(line)]
+        report.failed(f"build/{directory.name}", "\n".join(lines))
     return done.returncode == 0
