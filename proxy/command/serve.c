@@ -189,6 +189,16 @@ int command_mock(int argc, char **argv)
 const char *command_details(const char *name)
 {
     static char text[2048];
+    if (span_equal(span_str(name), SPAN("simulate")))
+        return "\n"
+               "REQUEST is a file with one HTTP/1.1 request as it goes over the wire, or - for standard input. A way to capture one:\n"
+               "  nc -l 127.0.0.1 4600 > request.http     and point the application at http://127.0.0.1:4600/v1\n"
+               "A head saved by an editor, with LF alone at the ends of its lines, is understood; Content-Length must fit.\n"
+               "\n"
+               "Options:\n"
+               "  --listener NAME      the listener it comes in by; default: the first\n"
+               "\n"
+               "No target is asked, no secret is read, and nothing of the prompt is printed. Exit code 1: it would be refused.\n";
     if (!span_equal(span_str(name), SPAN("mock")))
         return "";
     struct buffer out = {0};
