@@ -259,14 +259,14 @@ static struct pool *create(struct worker *worker, const struct target *target)
     return pool;
 }
 
-struct pool *pool_get(struct worker *worker, const struct target *target)
+static struct pool *look_up(struct worker *worker, const struct target *target, bool current)
 {
     struct pool *pool = table_get(&worker->pools, target->name);
     if (pool && pool->target == target)
         return pool;
     /* An exchange of an older snapshot uses what the newer one has made of the name, unless it leads elsewhere. */
     if (pool && same_endpoint(pool->target, target)) {
-        if (target >= worker->snapshot->targets && target < worker->snapshot->targets + worker->snapshot->target_count)
+        if (current)
             adopt_target(pool, worker->snapshot, target);
         return pool;
     }
@@ -277,6 +277,20 @@ struct pool *pool_get(struct worker *worker, const struct target *target)
     }
     pool = create(worker, target);
     (void)table_put(&worker->pools, pool->name, pool);
+    return pool;
+}
+
+struct pool *pool_get(struct worker *worker, const struct target *target)
+{
+    const struct snapshot *snapshot = worker->snapshot;
+    bool current = target->index < snapshot->target_count && target == &snapshot->targets[target->index];
+    if (current && worker->pool_of[target->index])
+        return worker->pool_of[target->index];
+    struct pool *pool = look_up(worker, target, current);
+    if (current)
+        worker->pool_of[target->index] = pool;
+    else /* the name may lead to another pool now */
+        memset(worker->pool_of, 0, snapshot->target_count * sizeof(*worker->pool_of));
     return pool;
 }
 

@@ -151,6 +151,7 @@ struct worker *worker_create(struct process *process, unsigned index, struct sna
     worker->feed_starved.run = feed_starved;
     accept_limit_init(&worker->accepting, config->limits.connections);
     table_init(&worker->pools);
+    worker->pool_of = memory_array(snapshot->target_count + 1, sizeof(struct pool *));
     table_init(&worker->mocks);
     worker->metrics = metrics_create(process->metrics);
     worker->log = access_log_create(worker, &config->log);
@@ -167,6 +168,8 @@ static void destroy_pools(struct worker *worker)
     while ((pool = table_next(&worker->pools, &cursor)) != NULL)
         list_append(&worker->retired_pools, &pool->link);
     table_finish(&worker->pools);
+    free(worker->pool_of);
+    worker->pool_of = NULL;
     LIST_EACH(&worker->retired_pools, link)
     pool_destroy(CONTAINER_OF(link, struct pool, link));
 }
@@ -206,6 +209,8 @@ void worker_adopt(struct worker *worker, struct snapshot *snapshot)
     set_aside(worker, before);
     attach_instances(worker, before, snapshot);
     worker->snapshot = snapshot_ref(snapshot);
+    free(worker->pool_of);
+    worker->pool_of = memory_array(snapshot->target_count + 1, sizeof(struct pool *));
     worker->accepting.most = snapshot->config->limits.connections;
     access_log_adopt(worker->log, &snapshot->config->log);
     for (struct worker_listener *listener = worker->listeners; listener; listener = listener->next)

@@ -65,6 +65,7 @@ struct worker {
     struct accept_limit accepting;
     struct worker_listener *listeners;
     struct table pools; /* name of target -> struct pool */
+    struct pool **pool_of; /* by target index of `snapshot`; NULL until looked up in `pools` */
     struct list retired_pools; /* struct pool.link: endpoints that a reload has moved away from */
     struct table mocks; /* name of target -> what its mock model remembers; local_stream.c's own */
     struct metrics *metrics;
