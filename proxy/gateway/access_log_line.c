@@ -33,26 +33,49 @@ static inline void put(struct line *line, const char *bytes, size_t len)
     line->at += len;
 }
 
+/*
+ * A word of ours. Most are short: two copies that overlap are cheaper than a call that looks for the best way.
+ */
+static inline void put_word(struct line *line, struct span word)
+{
+    char *to = line->at;
+    size_t len = word.len;
+    line->at += len;
+    if (len >= 8 && len <= 16) {
+        memcpy(to, word.ptr, 8);
+        memcpy(to + len - 8, word.ptr + len - 8, 8);
+    } else if (len >= 4 && len < 8) {
+        memcpy(to, word.ptr, 4);
+        memcpy(to + len - 4, word.ptr + len - 4, 4);
+    } else {
+        memcpy(to, word.ptr, len);
+    }
+}
+
 static const char two_digits[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
                                  "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
                                  "8081828384858687888990919293949596979899";
 
+static inline size_t count_digits(uint64_t number)
+{
+    size_t count = 1;
+    for (; number >= 10000; number /= 10000)
+        count += 4;
+    return count + (number >= 10) + (number >= 100) + (number >= 1000);
+}
+
 static void put_number(struct line *line, uint64_t number)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    while (number >= 100) {
+    char *at = line->at + count_digits(number);
+    line->at = at;
+    for (; number >= 100; number /= 100) {
         at -= 2;
-        memcpy(digits + at, two_digits + 2 * (number % 100), 2);
-        number /= 100;
+        memcpy(at, two_digits + 2 * (number % 100), 2);
     }
-    if (number >= 10) {
-        at -= 2;
-        memcpy(digits + at, two_digits + 2 * number, 2);
-    } else {
-        digits[--at] = (char)('0' + number);
-    }
-    put(line, digits + at, sizeof(digits) - at);
+    if (number >= 10)
+        memcpy(at - 2, two_digits + 2 * number, 2);
+    else
+        at[-1] = (char)('0' + number);
 }
 
 /* µs as milliseconds with three decimals. */
@@ -81,23 +104,42 @@ static inline bool plain_byte(char c)
     return (unsigned char)c >= 0x20 && (unsigned char)c < 0x80 && c != '"' && c != '\\';
 }
 
-/* Copies while the bytes need no escape; returns how many. */
-static size_t put_plain(struct line *line, struct span text)
+/*
+ * Copies the whole text if none of its bytes needs an escape: eight at a time, the last eight again where the length is
+ * no multiple. False when one does; what was written then means nothing.
+ */
+static inline bool put_plain(struct line *line, struct span text)
 {
-    size_t done = 0;
-    for (; text.len - done >= 8; done += 8) {
-        uint64_t word;
-        memcpy(&word, text.ptr + done, 8);
+    uint64_t word;
+    char *to = line->at;
+    if (text.len >= 8) {
+        for (size_t i = 0; i < text.len - 8; i += 8) {
+            memcpy(&word, text.ptr + i, 8);
+            if (!plain_word(word))
+                return false;
+            memcpy(to + i, &word, 8);
+        }
+        memcpy(&word, text.ptr + text.len - 8, 8);
         if (!plain_word(word))
-            break;
-        memcpy(line->at + done, &word, 8);
+            return false;
+        memcpy(to + text.len - 8, &word, 8);
+    } else if (text.len >= 4) {
+        uint32_t first, last;
+        memcpy(&first, text.ptr, 4);
+        memcpy(&last, text.ptr + text.len - 4, 4);
+        if (!plain_word((uint64_t)first << 32 | last))
+            return false;
+        memcpy(to, &first, 4);
+        memcpy(to + text.len - 4, &last, 4);
+    } else {
+        for (size_t i = 0; i < text.len; i++) {
+            if (!plain_byte(text.ptr[i]))
+                return false;
+            to[i] = text.ptr[i];
+        }
     }
-    while (done < text.len && plain_byte(text.ptr[done])) {
-        line->at[done] = text.ptr[done];
-        done++;
-    }
-    line->at += done;
-    return done;
+    line->at += text.len;
+    return true;
 }
 
 /* Bytes that texts may still take; fixed parts may have gone beyond the end. */
@@ -112,11 +154,10 @@ static void put_text(struct line *line, struct span text, size_t most)
     text = span_take(text, most);
     if (UNLIKELY(text_room(line) < text.len))
         return;
-    size_t done = put_plain(line, text);
-    if (LIKELY(done == text.len))
+    if (LIKELY(put_plain(line, text)))
         return;
     struct buffer escaped = {0};
-    buffer_append_json(&escaped, span_skip(text, done));
+    buffer_append_json(&escaped, text);
     struct span rest = buffer_span(&escaped);
     if (rest.len <= text_room(line))
         put(line, rest.ptr, rest.len);
@@ -137,7 +178,7 @@ static void put_text(struct line *line, struct span text, size_t most)
 #define PUT_WORD(line, key, word)                                                                                      \
     do {                                                                                                               \
         PUT(line, ",\"" key "\":\"");                                                                                  \
-        put((line), (word).ptr, (word).len);                                                                           \
+        put_word((line), (word));                                                                                      \
         PUT(line, "\"");                                                                                               \
     } while (0)
 
@@ -290,7 +331,7 @@ static void put_finish(struct line *line, unsigned finish)
             continue;
         if (more)
             PUT(line, ",");
-        put(line, reasons[i].word.ptr, reasons[i].word.len);
+        put_word(line, reasons[i].word);
         more = true;
     }
     PUT(line, "\"");
