@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/limits_store.h"
+
+enum limits_result limits_reserve(struct limits_store *store, struct limits_call *call, struct loop *loop,
+                                  struct list *pendings, uint64_t now, uint64_t wall)
+{
+    return store->ops->reserve(store, call, loop, pendings, now, wall);
+}
+
+void limits_settle(struct limits_store *store, struct limits_call *call, uint64_t now, uint64_t wall)
+{
+    if (!call->granted)
+        return;
+    call->granted = false;
+    store->ops->settle(store, call, now, wall);
+}
+
+void limits_renew(struct limits_store *store, struct limits_call *call, uint64_t now, uint64_t wall)
+{
+    if (call->granted && store->ops->renew)
+        store->ops->renew(store, call, now, wall);
+}
+
+uint64_t limits_wait(const struct limits_call *call, const struct limits_part **ret_part)
+{
+    const struct limits_part *longest = NULL;
+    for (unsigned i = 0; i < call->count; i++) {
+        const struct limits_part *part = &call->parts[i];
+        if (!part->shadow && !part->answer.granted && (!longest || part->answer.wait > longest->answer.wait))
+            longest = part;
+    }
+    if (ret_part)
+        *ret_part = longest;
+    return longest ? longest->answer.wait : 0;
+}
