@@ -283,8 +283,9 @@ static void put_outcome(struct line *line, const struct exchange *exchange, enum
 }
 
 /*
- * As the target reported them; else, of an answer that should have, by the rule of thumb of four bytes of text per
- * token. A compressed answer was not read: its own length stands in for its text.
+ * As the target reported them; else, of an answer that should have, by the rule of thumb of four bytes per token: of
+ * the request as it came, and of the text that was delivered. A compressed answer was not read: its own length stands
+ * in for its text.
  */
 static void put_tokens(struct line *line, const struct exchange *exchange)
 {
@@ -307,7 +308,7 @@ static void put_tokens(struct line *line, const struct exchange *exchange)
         return;
     uint64_t text = exchange->usage_estimated ? exchange->bytes_out : exchange->facts.text_bytes;
     PUT(line, ",\"tokens\":{\"input\":");
-    put_number(line, (exchange->info.text_bytes + 3) / 4 + exchange->info.token_ids);
+    put_number(line, (exchange->bytes_in + 3) / 4);
     PUT_NUMBER(line, "output", (text + 3) / 4);
     PUT(line, ",\"estimated\":true}");
 }

@@ -21,8 +21,8 @@
     STATUS_10(hundred "1")                                                                                             \
     STATUS_10(hundred "2")                                                                                             \
     STATUS_10(hundred "3")                                                                                             \
-    STATUS_10(hundred "4") STATUS_10(hundred "5") STATUS_10(hundred "6") STATUS_10(hundred "7") STATUS_10(hundred "8") \
-        STATUS_10(hundred "9")
+    STATUS_10(hundred "4")                                                                                             \
+    STATUS_10(hundred "5") STATUS_10(hundred "6") STATUS_10(hundred "7") STATUS_10(hundred "8") STATUS_10(hundred "9")
 static const char status_texts[] = STATUS_100("1") STATUS_100("2") STATUS_100("3") STATUS_100("4") STATUS_100("5");
 _Static_assert(sizeof(status_texts) == 500 * 4 + 1, "four bytes for each status from 100 to 599");
 
@@ -57,7 +57,7 @@ struct recording {
     struct metrics *metrics;
     uint64_t generation;
     struct span operation, model;
-    const struct target *target; /* of the last try; NULL: there was none */
+    const struct model_target *to; /* of the last try; NULL: there was none */
 };
 
 static struct metrics_series *find(const struct recording *r, enum metrics_family_id family, const struct span *labels)
@@ -65,34 +65,104 @@ static struct metrics_series *find(const struct recording *r, enum metrics_famil
     return metrics_series_find(r->metrics, r->generation, family, labels);
 }
 
-static void record_request(const struct recording *r, enum outcome outcome)
+static struct metrics_series *request_series(const struct recording *r, unsigned status, enum outcome outcome)
+{
+    const struct span labels[] = {r->exchange->listener->name, r->operation, r->model, status_text(status),
+                                  outcome_words[outcome]};
+    return find(r, METRIC_REQUESTS, labels);
+}
+
+static struct metrics_series *attempt_series(const struct recording *r, const struct attempt_record *record)
+{
+    struct span result = SPAN("ok");
+    if (record->status >= 400)
+        result = status_text(record->status);
+    else if (record->fault != FAULT_NONE)
+        result = fault_entry(record->fault)->word;
+    const struct span labels[] = {record->target, record->deployment, result};
+    return find(r, METRIC_ATTEMPTS, labels);
+}
+
+/* A GenAI family; `last` is its fourth label, where it has one. */
+static struct metrics_series *model_series(const struct recording *r, enum metrics_family_id family, struct span last)
+{
+    const struct span labels[] = {r->exchange->call.operation->otel, r->to->target->provider, r->model, last};
+    return find(r, family, labels);
+}
+
+static struct metrics_series *tokens_series(const struct recording *r, struct span type)
+{
+    const struct span labels[] = {r->model, r->to->target->name, type};
+    return find(r, METRIC_TOKENS, labels);
+}
+
+/* ---- as usual: most exchanges, so their series are remembered together ---- */
+
+static bool is_usual(const struct exchange *exchange, enum outcome outcome)
+{
+    const struct attempts *attempts = exchange->attempts;
+    return outcome == OUTCOME_COMPLETED && exchange->fault == FAULT_NONE && exchange->response.status == 200 &&
+           exchange->response_started && exchange->call.operation && exchange->model && attempts &&
+           attempts->made == 1 && attempts->next == 1 && attempts->last->status == 200 &&
+           attempts->last->fault == FAULT_NONE && exchange->facts.usage.reported;
+}
+
+static void fill_set(const struct recording *r, struct metrics_set *set)
+{
+    *set = (struct metrics_set){.listener = r->exchange->listener,
+                                .operation = r->exchange->call.operation,
+                                .model = r->exchange->model,
+                                .to = r->to,
+                                .request = request_series(r, 200, OUTCOME_COMPLETED),
+                                .attempt = attempt_series(r, r->exchange->attempts->last),
+                                .overhead = find(r, METRIC_OVERHEAD, NULL),
+                                .duration = model_series(r, METRIC_DURATION, (struct span){0}),
+                                .input = model_series(r, METRIC_TOKEN_USAGE, SPAN("input")),
+                                .output = model_series(r, METRIC_TOKEN_USAGE, SPAN("output")),
+                                .tokens_input = tokens_series(r, SPAN("input")),
+                                .tokens_output = tokens_series(r, SPAN("output"))};
+}
+
+static const struct metrics_set *set_of(const struct recording *r, struct metrics_set *room)
 {
     const struct exchange *exchange = r->exchange;
-    const struct span labels[] = {exchange->listener->name, r->operation, r->model,
-                                  status_text(metrics_status(exchange)), outcome_words[outcome]};
-    metrics_add(find(r, METRIC_REQUESTS, labels), 1);
-    if (exchange->fault == FAULT_NONE)
-        return;
+    if (UNLIKELY(!metrics_series_current(r->metrics, r->generation))) {
+        fill_set(r, room);
+        return room;
+    }
+    uint64_t hash = (uint64_t)(uintptr_t)exchange->listener + (uint64_t)(uintptr_t)exchange->call.operation * 3 +
+                    (uint64_t)(uintptr_t)exchange->model * 5 + (uint64_t)(uintptr_t)r->to * 7;
+    struct metrics_set *set = &r->metrics->sets[(hash * UINT64_C(0x9e3779b97f4a7c15)) >> 60];
+    if (UNLIKELY(set->listener != exchange->listener || set->operation != exchange->call.operation ||
+                 set->model != exchange->model || set->to != r->to))
+        fill_set(r, set);
+    return set;
+}
+
+_Static_assert(METRICS_SETS == 1 << (64 - 60), "a set's index is the hash's top bits");
+
+/* ---- parts ---- */
+
+/* From when on the target's time counts, and until when. */
+static uint64_t work_begun(const struct exchange *exchange)
+{
+    return exchange->body_at ? exchange->body_at : exchange->head_at;
+}
+
+static uint64_t work_ended(const struct exchange *exchange)
+{
+    return exchange->answer_end_at ? exchange->answer_end_at : exchange->ended;
+}
+
+static void record_fault(const struct recording *r)
+{
     static const struct span blames[] = {[BLAME_NOBODY] = SPAN_INIT("none"),
                                          [BLAME_CLIENT] = SPAN_INIT("client"),
                                          [BLAME_SELF] = SPAN_INIT("postern"),
                                          [BLAME_UPSTREAM] = SPAN_INIT("upstream")};
-    const struct fault_entry *entry = fault_entry(exchange->fault);
-    const struct span fault[] = {entry->word, blames[entry->blame]};
-    metrics_add(find(r, METRIC_FAULTS, fault), 1);
-}
-
-static void record_attempts(const struct recording *r)
-{
-    for (const struct attempt_record *record = r->exchange->attempts->first; record; record = record->next) {
-        struct span result = SPAN("ok");
-        if (record->status >= 400)
-            result = status_text(record->status);
-        else if (record->fault != FAULT_NONE)
-            result = fault_entry(record->fault)->word;
-        const struct span labels[] = {record->target, record->deployment, result};
-        metrics_add(find(r, METRIC_ATTEMPTS, labels), 1);
-    }
+    const struct fault_entry *entry = fault_entry(r->exchange->fault);
+    const struct span labels[] = {entry->word, blames[entry->blame]};
+    metrics_add(find(r, METRIC_FAULTS, labels), 1);
 }
 
 static struct span error_type(const struct exchange *exchange)
@@ -110,51 +180,35 @@ static struct span error_type(const struct exchange *exchange)
     }
 }
 
-static void record_times(const struct recording *r, struct span provider)
+static void record_stream(const struct recording *r)
 {
     const struct exchange *exchange = r->exchange;
-    uint64_t end = exchange->answer_end_at ? exchange->answer_end_at : exchange->ended;
-    uint64_t start = exchange->body_at ? exchange->body_at : exchange->head_at;
-    const struct span labels[] = {r->exchange->call.operation->otel, provider, r->model, error_type(exchange)};
-    if (end >= start)
-        metrics_observe(find(r, METRIC_DURATION, labels), end - start, 1);
-    uint64_t first = exchange->first_content_at;
-    if (first < start || first == 0)
+    uint64_t first = exchange->first_content_at, start = work_begun(exchange), end = work_ended(exchange);
+    if (first == 0 || first < start)
         return;
-    metrics_observe(find(r, METRIC_FIRST_CHUNK, labels), first - start, 1);
+    metrics_observe(model_series(r, METRIC_FIRST_CHUNK, (struct span){0}), first - start, 1);
     uint64_t gaps = exchange->content_events ? exchange->content_events - 1 : 0;
     if (gaps && end >= first)
-        metrics_observe(find(r, METRIC_PER_CHUNK, labels), (end - first) / gaps, gaps);
+        metrics_observe(model_series(r, METRIC_PER_CHUNK, (struct span){0}), (end - first) / gaps, gaps);
 }
 
-static void record_tokens(const struct recording *r, struct span provider)
+static void record_token_parts(const struct recording *r)
+{
+    const struct usage *usage = &r->exchange->facts.usage;
+    if (usage->cached)
+        metrics_add(tokens_series(r, SPAN("cached")), usage->cached);
+    if (usage->reasoning)
+        metrics_add(tokens_series(r, SPAN("reasoning")), usage->reasoning);
+}
+
+static void record_unknown_usage(const struct recording *r)
 {
     const struct exchange *exchange = r->exchange;
-    const struct usage *usage = &exchange->facts.usage;
-    struct span labels[] = {r->model, r->target->name, SPAN("input")};
-    if (!usage->reported) {
-        bool should = (exchange->call.operation->flags & OPERATION_USAGE) && exchange->response_started &&
-                      !exchange->local_answer && exchange->response.status == 200;
-        if (should)
-            metrics_add(find(r, METRIC_USAGE_UNKNOWN, labels), 1);
-        return;
-    }
-    struct span kinds[] = {exchange->call.operation->otel, provider, r->model, SPAN("input")};
-    metrics_observe(find(r, METRIC_TOKEN_USAGE, kinds), usage->input, 1);
-    kinds[3] = SPAN("output");
-    metrics_observe(find(r, METRIC_TOKEN_USAGE, kinds), usage->output, 1);
-    const struct {
-        struct span word;
-        uint64_t count;
-    } parts[] = {{SPAN_INIT("input"), usage->input},
-                 {SPAN_INIT("output"), usage->output},
-                 {SPAN_INIT("cached"), usage->cached},
-                 {SPAN_INIT("reasoning"), usage->reasoning}};
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        labels[2] = parts[i].word;
-        if (parts[i].count)
-            metrics_add(find(r, METRIC_TOKENS, labels), parts[i].count);
-    }
+    bool should = (exchange->call.operation->flags & OPERATION_USAGE) && exchange->response_started &&
+                  !exchange->local_answer && exchange->response.status == 200;
+    const struct span labels[] = {r->model, r->to->target->name};
+    if (should)
+        metrics_add(find(r, METRIC_USAGE_UNKNOWN, labels), 1);
 }
 
 bool metrics_overhead(const struct exchange *exchange, uint64_t *ret)
@@ -168,9 +222,63 @@ bool metrics_overhead(const struct exchange *exchange, uint64_t *ret)
     return plain;
 }
 
+/* ---- whole exchanges ---- */
+
+static void record_usual(const struct recording *r)
+{
+    const struct exchange *exchange = r->exchange;
+    const struct usage *usage = &exchange->facts.usage;
+    struct metrics_set room;
+    const struct metrics_set *set = set_of(r, &room);
+    uint64_t overhead, start = work_begun(exchange), end = work_ended(exchange);
+    metrics_add(set->request, 1);
+    metrics_add(set->attempt, 1);
+    if (metrics_overhead(exchange, &overhead))
+        metrics_observe(set->overhead, overhead, 1);
+    if (end >= start)
+        metrics_observe(set->duration, end - start, 1);
+    metrics_observe(set->input, usage->input, 1);
+    metrics_observe(set->output, usage->output, 1);
+    metrics_add(set->tokens_input, usage->input);
+    metrics_add(set->tokens_output, usage->output);
+    record_token_parts(r);
+    record_stream(r);
+}
+
+static void record_tokens(const struct recording *r)
+{
+    const struct usage *usage = &r->exchange->facts.usage;
+    if (!usage->reported) {
+        record_unknown_usage(r);
+        return;
+    }
+    metrics_observe(model_series(r, METRIC_TOKEN_USAGE, SPAN("input")), usage->input, 1);
+    metrics_observe(model_series(r, METRIC_TOKEN_USAGE, SPAN("output")), usage->output, 1);
+    metrics_add(tokens_series(r, SPAN("input")), usage->input);
+    metrics_add(tokens_series(r, SPAN("output")), usage->output);
+    record_token_parts(r);
+}
+
+static void record_tries(const struct recording *r)
+{
+    const struct exchange *exchange = r->exchange;
+    uint64_t overhead, start = work_begun(exchange), end = work_ended(exchange);
+    for (const struct attempt_record *record = exchange->attempts->first; record; record = record->next)
+        metrics_add(attempt_series(r, record), 1);
+    if (metrics_overhead(exchange, &overhead))
+        metrics_observe(find(r, METRIC_OVERHEAD, NULL), overhead, 1);
+    if (!exchange->call.operation)
+        return;
+    if (end >= start)
+        metrics_observe(model_series(r, METRIC_DURATION, error_type(exchange)), end - start, 1);
+    record_stream(r);
+    record_tokens(r);
+}
+
 void metrics_exchange(const struct exchange *exchange, enum outcome outcome)
 {
     const struct operation *operation = exchange->call.operation;
+    const struct attempts *attempts = exchange->attempts;
     struct recording r = {.exchange = exchange,
                           .metrics = exchange->worker->metrics,
                           .generation = exchange->snapshot->generation,
@@ -179,19 +287,17 @@ void metrics_exchange(const struct exchange *exchange, enum outcome outcome)
                                                                : SPAN("unknown")};
     if (exchange->model)
         r.model = exchange->model->name;
-    record_request(&r, outcome);
-    const struct attempts *attempts = exchange->attempts;
-    if (!attempts || attempts->next == 0)
+    if (attempts && attempts->next)
+        r.to = attempts->order[attempts->next - 1];
+    if (LIKELY(is_usual(exchange, outcome))) {
+        record_usual(&r);
         return;
-    r.target = attempts->order[attempts->next - 1]->target;
-    record_attempts(&r);
-    uint64_t overhead;
-    if (metrics_overhead(exchange, &overhead))
-        metrics_observe(find(&r, METRIC_OVERHEAD, NULL), overhead, 1);
-    if (!operation)
-        return;
-    record_times(&r, r.target->provider);
-    record_tokens(&r, r.target->provider);
+    }
+    metrics_add(request_series(&r, metrics_status(exchange), outcome), 1);
+    if (exchange->fault != FAULT_NONE)
+        record_fault(&r);
+    if (r.to)
+        record_tries(&r);
 }
 
 /* ---- what lives elsewhere ---- */

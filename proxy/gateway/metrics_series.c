@@ -24,6 +24,9 @@ const struct metrics_family metrics_families[METRIC_FAMILY_COUNT] = {
                          LABELS(5, "listener", "operation", "model", "status", "outcome")},
     [METRIC_FAULTS] = {"postern_faults_total", "Exchanges that ended badly, by reason and by whose doing it was.",
                        METRICS_COUNTER, LABELS(2, "fault", "blame")},
+    [METRIC_AUTHENTICATION] = {"postern_authentication_failures_total",
+                               "Callers turned away, by the method that came nearest and its reason.", METRICS_COUNTER,
+                               LABELS(2, "method", "reason")},
     [METRIC_ATTEMPTS] = {"postern_attempts_total",
                          "Tries at targets. Result: ok, the error status the target answered, or the fault.",
                          METRICS_COUNTER, LABELS(3, "target", "deployment", "result")},
@@ -139,16 +142,23 @@ static bool same_labels(const struct metrics_cached *cached, const struct span *
     return true;
 }
 
+bool metrics_series_current(struct metrics *metrics, uint64_t generation)
+{
+    if (LIKELY(generation == metrics->generation))
+        return true;
+    if (generation < metrics->generation)
+        return false;
+    memset(metrics->cache, 0, sizeof(metrics->cache));
+    memset(metrics->sets, 0, sizeof(metrics->sets));
+    metrics->generation = generation;
+    return true;
+}
+
 struct metrics_series *metrics_series_find(struct metrics *metrics, uint64_t generation, enum metrics_family_id id,
                                            const struct span *labels)
 {
-    if (UNLIKELY(generation != metrics->generation)) {
-        /* Of an older snapshot: its addresses say nothing. Of a newer one: from now on only its addresses do. */
-        if (generation < metrics->generation)
-            return metrics_series_get(metrics, id, labels);
-        memset(metrics->cache, 0, sizeof(metrics->cache));
-        metrics->generation = generation;
-    }
+    if (UNLIKELY(!metrics_series_current(metrics, generation)))
+        return metrics_series_get(metrics, id, labels);
     unsigned count = metrics_families[id].label_count;
     uint64_t hash = (uint64_t)id + 1;
     for (unsigned i = 0; i < count; i++)

@@ -20,12 +20,15 @@
 #define METRICS_SERIES_MAX 4096
 /* Labels of one family. */
 #define METRICS_LABELS_MAX 5
+/* Remembered sets of the series of exchanges that went as usual. A power of two. */
+#define METRICS_SETS 16
 /* Recently used series found without a look at the bytes of their labels. A power of two. */
 #define METRICS_CACHE 128
 
 enum metrics_family_id {
     METRIC_REQUESTS,
     METRIC_FAULTS,
+    METRIC_AUTHENTICATION,
     METRIC_ATTEMPTS,
     METRIC_DURATION,
     METRIC_FIRST_CHUNK,
@@ -78,6 +81,12 @@ struct metrics_cached {
     struct metrics_series *series;
 };
 
+/* What an exchange that was served by its first try counts in. */
+struct metrics_set {
+    const void *listener, *operation, *model, *to; /* by address, in the snapshot of metrics.generation; NULL: free */
+    struct metrics_series *request, *attempt, *overhead, *duration, *input, *output, *tokens_input, *tokens_output;
+};
+
 struct metrics {
     struct metrics_series *_Atomic first;
     struct metrics *next; /* of the next worker */
@@ -88,6 +97,7 @@ struct metrics {
     uint64_t stamp;
     struct metrics_series *dropped;
     struct metrics_cached cache[METRICS_CACHE];
+    struct metrics_set sets[METRICS_SETS];
 };
 
 struct metrics_hub {
@@ -100,6 +110,11 @@ void metrics_series_finish(struct metrics *metrics);
  * beyond the limit. */
 struct metrics_series *metrics_series_get(struct metrics *metrics, enum metrics_family_id family,
                                           const struct span *labels);
+/*
+ * Whether addresses of that generation's names may be compared with remembered ones. A newer generation than before
+ * makes everything forgotten.
+ */
+bool metrics_series_current(struct metrics *metrics, uint64_t generation);
 /*
  * The same, by the addresses of the label values: they must be static or lie in the snapshot of that generation. Much
  * cheaper.

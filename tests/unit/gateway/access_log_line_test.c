@@ -169,7 +169,7 @@ static void tokens_are_estimated_when_unknown(void **state)
     sample_init(&s);
     struct exchange *e = &s.exchange;
     e->facts.usage.reported = false;
-    e->info.text_bytes = 41;
+    e->bytes_in = 41;
     e->facts.text_bytes = 80;
     assert_true(line_has(&s, "\"tokens\":{\"input\":11,\"output\":20,\"estimated\":true}"));
     e->usage_estimated = true; /* compressed: nothing of it was read */
