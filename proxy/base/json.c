@@ -13,10 +13,13 @@ enum {
     NUMBER_EXPONENT
 };
 
-static bool in_object(const struct json *r)
-{
-    return r->next_item == EXPECT_KEY;
-}
+const unsigned char json_byte_kinds[256] = {
+    [' '] = BYTE_SPACE,  ['\t'] = BYTE_SPACE, ['\n'] = BYTE_SPACE, ['\r'] = BYTE_SPACE, ['"'] = BYTE_QUOTE,
+    [':'] = BYTE_COLON,  [','] = BYTE_COMMA,  ['{'] = BYTE_OPEN,   ['['] = BYTE_OPEN,   ['}'] = BYTE_CLOSE,
+    [']'] = BYTE_CLOSE,  ['t'] = BYTE_LETTER, ['f'] = BYTE_LETTER, ['n'] = BYTE_LETTER, ['-'] = BYTE_NUMBER,
+    ['0'] = BYTE_NUMBER, ['1'] = BYTE_NUMBER, ['2'] = BYTE_NUMBER, ['3'] = BYTE_NUMBER, ['4'] = BYTE_NUMBER,
+    ['5'] = BYTE_NUMBER, ['6'] = BYTE_NUMBER, ['7'] = BYTE_NUMBER, ['8'] = BYTE_NUMBER, ['9'] = BYTE_NUMBER,
+};
 
 /* --- numbers and words --- */
 
@@ -116,20 +119,29 @@ static const char *start_word(struct json *r, const char *p, const char *end)
 
 /* --- structure --- */
 
-static void push_container(struct json *r, bool object)
+/* Most strings are plain, short and whole. */
+static inline const char *start_string(struct json *r, const char *quote, const char *end, bool is_key)
 {
-    uint64_t bit = UINT64_C(1) << (r->depth % 64), *word = &r->objects[r->depth / 64];
-    *word = object ? *word | bit : *word & ~bit;
-    r->depth++;
-    r->next_item = object ? EXPECT_KEY : EXPECT_VALUE;
-    r->state = r->next_item | EXPECT_CLOSE;
+    const char *p = json_short_run(quote + 1, end);
+    if (UNLIKELY(p == end || *p != '"' || r->skipping || (!is_key && r->capture_limit)))
+        return json_string_start(r, quote, p, end, is_key);
+    r->token_start = json_offset(r, quote);
+    r->token_end = json_offset(r, p + 1);
+    if (is_key) {
+        r->event = JSON_KEY;
+        json_text_in_place(r, quote + 1, p, sizeof(r->kept));
+        return json_name_ended(r, p + 1, end);
+    }
+    r->event = JSON_STRING;
+    r->string_bytes = r->token_end - r->token_start - 2;
+    return json_value_ended(r, p + 1, end);
 }
 
 static const char *open_container(struct json *r, const char *p, bool object)
 {
     if (r->depth == r->max_depth)
         return json_bad(r, p, "nested too deeply");
-    push_container(r, object);
+    json_push(r, object);
     r->token_end = r->token_start + 1;
     r->event = object ? JSON_OBJECT_OPEN : JSON_ARRAY_OPEN;
     return p + 1;
@@ -141,11 +153,7 @@ static const char *close_container(struct json *r, const char *p, const char *en
     r->token_start = json_offset(r, p);
     r->token_end = r->token_start + 1;
     r->capture_limit = 0;
-    r->depth--;
-    if (r->depth) {
-        unsigned level = r->depth - 1;
-        r->next_item = r->objects[level / 64] >> (level % 64) & 1 ? EXPECT_KEY : EXPECT_VALUE;
-    }
+    json_pop(r);
     return json_value_ended(r, p + 1, end);
 }
 
@@ -154,7 +162,7 @@ static const char *unexpected(struct json *r, const char *p)
 {
     bool close = r->state & EXPECT_CLOSE;
     if (r->state & EXPECT_COMMA)
-        return json_bad(r, p, in_object(r) ? "expected ',' or '}'" : "expected ',' or ']'");
+        return json_bad(r, p, json_in_object(r) ? "expected ',' or '}'" : "expected ',' or ']'");
     if (r->state & EXPECT_COLON)
         return json_bad(r, p, "expected ':'");
     if (r->state & EXPECT_KEY)
@@ -189,7 +197,7 @@ static const char *start_value(struct json *r, const char *p, const char *end, b
     }
 }
 
-static const char *skip_space(struct json *r, const char *p, const char *end)
+const char *json_skip_space(struct json *r, const char *p, const char *end)
 {
     for (; p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'); p++)
         if (*p == '\n') {
@@ -204,82 +212,21 @@ static const char *read_structure(struct json *r, const char *p, const char *end
 {
     for (;; p++) {
         if (UNLIKELY(p < end && (unsigned char)*p <= ' '))
-            p = skip_space(r, p, end);
+            p = json_skip_space(r, p, end);
         if (UNLIKELY(p == end)) {
             r->event = JSON_MORE;
             return p;
         }
         if (*p == '"' && r->state & (EXPECT_KEY | EXPECT_VALUE))
-            return json_string_start(r, p, end, r->state & EXPECT_KEY);
+            return start_string(r, p, end, r->state & EXPECT_KEY);
         if (*p == ':' && r->state & EXPECT_COLON)
             r->state = EXPECT_VALUE;
         else if (*p == ',' && r->state & EXPECT_COMMA)
             r->state = r->next_item;
-        else if (r->state & EXPECT_CLOSE && *p == (in_object(r) ? '}' : ']'))
+        else if (r->state & EXPECT_CLOSE && *p == (json_in_object(r) ? '}' : ']'))
             return close_container(r, p, end);
         else
             return start_value(r, p, end, last);
-    }
-}
-
-static void pop_container(struct json *r)
-{
-    unsigned level = --r->depth - 1;
-    r->next_item = r->objects[level / 64] >> (level % 64) & 1 ? EXPECT_KEY : EXPECT_VALUE;
-    r->state = EXPECT_COMMA | EXPECT_CLOSE;
-}
-
-/*
- * Deep inside what is skipped, most of the text is plain strings and punctuation: those are passed here without making
- * events of them. Stops before anything else, with the state as it is there; `floor` is the depth that must not be
- * left.
- */
-static const char *skip_inside(struct json *r, const char *p, const char *end, unsigned floor)
-{
-    for (;; p++) {
-        while (p < end && *p == ' ')
-            p++;
-        if (p == end)
-            return p;
-        unsigned char state = r->state;
-        switch (*p) {
-        case '"': {
-            const char *quote = json_plain_run(p + 1, end);
-            if (!(state & (EXPECT_KEY | EXPECT_VALUE)) || quote == end || *quote != '"')
-                return p;
-            p = quote;
-            r->state = state & EXPECT_KEY ? EXPECT_COLON : EXPECT_COMMA | EXPECT_CLOSE;
-            break;
-        }
-        case ':':
-            if (!(state & EXPECT_COLON))
-                return p;
-            r->state = EXPECT_VALUE;
-            break;
-        case ',':
-            if (!(state & EXPECT_COMMA))
-                return p;
-            r->state = r->next_item;
-            break;
-        case '{':
-        case '[':
-            if (!(state & EXPECT_VALUE) || r->depth == r->max_depth)
-                return p;
-            push_container(r, *p == '{');
-            break;
-        case '}':
-        case ']':
-            if (!(state & EXPECT_CLOSE) || r->depth <= floor || in_object(r) != (*p == '}'))
-                return p;
-            pop_container(r);
-            break;
-        case '\n':
-            r->line++;
-            r->line_start = json_offset(r, p + 1);
-            break;
-        default:
-            return p;
-        }
     }
 }
 
@@ -302,47 +249,10 @@ static const char *read_on(struct json *r, const char *p, const char *end, bool 
     return read_word(r, p, end);
 }
 
-static const char *read_token(struct json *r, const char *p, const char *end, bool last)
+const char *json_read_token(struct json *r, const char *p, const char *end, bool last)
 {
     p = LIKELY(r->within == IN_NOTHING) ? read_structure(r, p, end, last) : read_on(r, p, end, last);
     return UNLIKELY(r->event == JSON_MORE) && last ? read_end(r, p) : p;
-}
-
-/* While skipping: whether the event is to be reported, perhaps as another one. */
-static bool surfaces(struct json *r)
-{
-    switch (r->event) {
-    case JSON_MORE:
-    case JSON_DONE:
-    case JSON_BAD:
-        return true;
-    case JSON_OBJECT_CLOSE:
-    case JSON_ARRAY_CLOSE:
-        if (r->depth > r->skip_depth || (r->leaving && r->depth == r->skip_depth))
-            return false;
-        r->skipping = false;
-        if (r->depth == r->skip_depth) {
-            r->token_start = r->skip_start;
-            r->event = JSON_SKIPPED;
-        }
-        return true;
-    case JSON_KEY:
-        return !r->leaving && r->depth == r->skip_depth;
-    case JSON_OBJECT_OPEN:
-    case JSON_ARRAY_OPEN:
-        if (r->depth == r->skip_depth + 1 && !r->leaving) {
-            r->skip_start = r->token_start;
-            r->kind = r->event;
-        }
-        return false;
-    default:
-        if (r->depth > r->skip_depth || r->leaving)
-            return false;
-        r->skipping = false;
-        r->kind = r->event;
-        r->event = JSON_SKIPPED;
-        return true;
-    }
 }
 
 void json_init(struct json *r, unsigned max_depth)
@@ -354,23 +264,135 @@ void json_init(struct json *r, unsigned max_depth)
     r->line = 1;
 }
 
-enum json_event json_next(struct json *r, struct span *input, bool last)
+static __attribute__((noinline)) enum json_event next_slowly(struct json *r, struct span *input, bool last)
 {
-    if (UNLIKELY(r->event == JSON_BAD || r->event == JSON_DONE))
+    if (r->event == JSON_BAD || r->event == JSON_DONE)
         return r->event;
     const char *p = input->ptr ? input->ptr : "", *end = p + input->len;
     r->piece = p;
     r->text = span_of(NULL, 0);
     r->text_long = false;
-    do {
-        /* the value asked to be skipped begins at skip_depth, and the close that ends it is an event */
-        if (UNLIKELY(r->skipping) && r->within == IN_NOTHING && r->depth >= r->skip_depth + !r->leaving)
-            p = skip_inside(r, p, end, r->skip_depth + !r->leaving);
-        p = read_token(r, p, end, last);
-    } while (UNLIKELY(r->skipping) && !surfaces(r));
+    p = r->skipping ? json_skip_on(r, p, end, last) : json_read_token(r, p, end, last);
     r->piece_at += (size_t)(p - r->piece);
     *input = span_of(p, (size_t)(end - p));
     return r->event;
+}
+
+/* --- the quick way --- */
+
+/* Short tokens with what follows them lie in so many bytes, which are there to be looked at. */
+#define QUICK_BYTES 24
+
+/* The byte after the value or name at `p`, or NULL when it is not short and simple. */
+static inline const char *quick_token(const char *p, enum json_event *ret)
+{
+    const char *after;
+    switch (json_byte_kind(*p)) {
+    case BYTE_QUOTE:
+        *ret = JSON_STRING;
+        after = p + 1 + json_plain_bytes(p + 1);
+        return *after == '"' ? after + 1 : NULL;
+    case BYTE_NUMBER:
+        *ret = JSON_NUMBER;
+        after = p + json_digits(p);
+        if (after == p || after == p + 8 || (*p == '0' && after > p + 1) || *after == '.' || (*after | 0x20) == 'e')
+            return NULL;
+        return after;
+    case BYTE_LETTER:
+        *ret = *p == 'n' ? JSON_NULL : *p == 't' ? JSON_TRUE : JSON_FALSE;
+        if (*p == 'f')
+            return memcmp(p, "false", 5) == 0 ? p + 5 : NULL;
+        return memcmp(p, *p == 'n' ? "null" : "true", 4) == 0 ? p + 4 : NULL;
+    default:
+        return NULL;
+    }
+}
+
+/* A container opens or closes at `p`. What is to be read next, or NULL: not so simply. */
+static inline const char *quick_container(struct json *r, const char *p)
+{
+    bool object = *p == '{' || *p == '}';
+    if (json_byte_kind(*p) == BYTE_OPEN && r->state & EXPECT_VALUE && r->depth < r->max_depth) {
+        json_push(r, object);
+        r->event = object ? JSON_OBJECT_OPEN : JSON_ARRAY_OPEN;
+        p++;
+    } else if (json_byte_kind(*p) == BYTE_CLOSE && r->state & EXPECT_CLOSE && json_in_object(r) == object) {
+        json_pop(r);
+        r->event = object ? JSON_OBJECT_CLOSE : JSON_ARRAY_CLOSE;
+        p = json_value_ended(r, p + 1, p + QUICK_BYTES);
+    } else {
+        return NULL;
+    }
+    r->text = span_of(NULL, 0);
+    r->text_long = false;
+    r->capture_limit = 0;
+    return p;
+}
+
+static inline enum json_event quick_end(struct json *r, struct span *input, const char *p, const char *after,
+                                        const char *next)
+{
+    size_t taken = (size_t)(next - p);
+    r->token_start = r->piece_at;
+    r->token_end = r->piece_at + (size_t)(after - p);
+    r->piece_at += taken;
+    input->ptr = next;
+    input->len -= taken;
+    return r->event;
+}
+
+/* A name or a one-token value [p, after) that stands where it may. */
+static inline enum json_event quick_scalar(struct json *r, struct span *input, const char *p, const char *after,
+                                           enum json_event event)
+{
+    bool quoted = event == JSON_STRING;
+    const char *text = p + quoted, *next;
+    size_t len = (size_t)(after - p) - 2 * quoted;
+    r->text_long = false;
+    if (r->state & EXPECT_KEY) {
+        r->event = JSON_KEY;
+        r->text = span_of(text, len);
+        next = json_name_ended(r, after, p + QUICK_BYTES);
+        return quick_end(r, input, p, after, next);
+    }
+    bool shown = event == JSON_NUMBER;
+    if (UNLIKELY(r->capture_limit)) {
+        r->text_long = quoted && !r->skipping && len > r->capture_limit;
+        shown = shown || (quoted && !r->text_long);
+        r->capture_limit = 0;
+    }
+    if (r->skipping) {
+        r->kind = event;
+        event = JSON_SKIPPED;
+        r->skipping = shown = false;
+    }
+    r->event = event;
+    r->string_bytes = len;
+    r->text = shown ? span_of(text, len) : span_of(NULL, 0);
+    next = json_value_ended(r, after, p + QUICK_BYTES);
+    return quick_end(r, input, p, after, next);
+}
+
+/*
+ * Most events are made here: no function is called, nothing is looked for that has not come. What is not short, simple
+ * and whole is left untouched to the slow way.
+ */
+enum json_event json_next(struct json *r, struct span *input, bool last)
+{
+    const char *p = input->ptr, *after;
+    enum json_event event;
+    if (UNLIKELY(input->len < QUICK_BYTES || r->within != IN_NOTHING || r->event >= JSON_DONE))
+        return next_slowly(r, input, last);
+    if (r->skipping && (r->state != EXPECT_VALUE || r->depth != r->skip_depth || r->leaving))
+        return next_slowly(r, input, last);
+    after = quick_token(p, &event);
+    if (!after) {
+        const char *next = r->skipping ? NULL : quick_container(r, p);
+        return next ? quick_end(r, input, p, p + 1, next) : next_slowly(r, input, last);
+    }
+    if (r->state & EXPECT_KEY ? event != JSON_STRING : !(r->state & EXPECT_VALUE))
+        return next_slowly(r, input, last);
+    return quick_scalar(r, input, p, after, event);
 }
 
 void json_capture(struct json *r, char *buffer, size_t limit)
@@ -392,6 +414,13 @@ void json_leave(struct json *r)
         return;
     r->skipping = r->leaving = true;
     r->skip_depth = r->depth;
+    r->sought = 0;
+}
+
+void json_seek(struct json *r, uint64_t lengths)
+{
+    json_leave(r);
+    r->sought = lengths;
 }
 
 struct json_error json_error(const struct json *r)

@@ -71,6 +71,7 @@ struct json {
     unsigned char next_item; /* what a comma leads to in the innermost container */
     bool is_key, skipping, leaving;
     unsigned max_depth, skip_depth;
+    uint64_t sought;            /* lengths of names at which to stop leaving */
     size_t line, line_start;    /* 1-based line of the last white space read, offset of its first byte */
     size_t skip_start, surplus; /* offset of what is skipped; bytes by which escapes exceed what they stand for */
     char *capture, *out;        /* json_capture's buffer; where the token under way goes, NULL = nowhere */
@@ -108,6 +109,13 @@ void json_skip(struct json *r);
 
 /* Ask that everything up to the close of the innermost open container be skipped; its CLOSE is the next event. */
 void json_leave(struct json *r);
+
+/*
+ * Ask that members of the innermost open object be skipped up to the next one whose decoded name has one of these
+ * lengths (bit n: n bytes; n < 64): its KEY is the next event, or the object's CLOSE. Call where a name may come, that
+ * is after OBJECT_OPEN or a value. Names of other lengths cost no event, which is what this is for.
+ */
+void json_seek(struct json *r, uint64_t lengths);
 
 /* Whether the last event's text is `name`. */
 static inline bool json_is(const struct json *r, struct span name)

@@ -2,10 +2,6 @@
 /* The strings of the JSON reader: text, escapes, UTF-8. */
 #include "base/json_token.h"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 enum { STRING_PLAIN, STRING_UTF8, STRING_ESCAPE, STRING_HEX };
 
 /* --- text that is wanted --- */
@@ -89,44 +85,29 @@ static bool is_plain(unsigned char c)
 }
 
 #if defined(__SSE2__)
-/* Marks the bytes that are not plain; compared as signed, those above 0x7F are below space too. */
-static inline __m128i special_bytes(const char *p)
-{
-    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-    __m128i marks = _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
-    return _mm_or_si128(marks, _mm_cmplt_epi8(v, _mm_set1_epi8(0x20)));
-}
-
-/* Most strings end within 16 bytes; those that do not are often long. */
 static const char *wide_run(const char *p, const char *end)
 {
-    if (end - p < 16)
-        return p;
-    int mask = _mm_movemask_epi8(special_bytes(p));
-    if (mask)
-        return p + __builtin_ctz((unsigned)mask);
-    for (p += 16; end - p >= 64; p += 64) {
-        __m128i first = _mm_or_si128(special_bytes(p), special_bytes(p + 16));
-        __m128i second = _mm_or_si128(special_bytes(p + 32), special_bytes(p + 48));
-        if (_mm_movemask_epi8(_mm_or_si128(first, second)))
-            break;
+    for (; end - p >= 64; p += 64) {
+        __m128i a = json_special_marks(p), b = json_special_marks(p + 16);
+        __m128i c = json_special_marks(p + 32), d = json_special_marks(p + 48);
+        if (UNLIKELY(_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d))))) {
+            uint64_t low = (unsigned)_mm_movemask_epi8(a) | (unsigned)_mm_movemask_epi8(b) << 16;
+            uint64_t high = (unsigned)_mm_movemask_epi8(c) | (unsigned)_mm_movemask_epi8(d) << 16;
+            return p + __builtin_ctzll(low | high << 32);
+        }
     }
-    for (; end - p >= 16; p += 16)
-        if ((mask = _mm_movemask_epi8(special_bytes(p))) != 0)
-            return p + __builtin_ctz((unsigned)mask);
+    for (; end - p >= 16; p += 16) {
+        unsigned special = (unsigned)_mm_movemask_epi8(json_special_marks(p));
+        if (special)
+            return p + __builtin_ctz(special);
+    }
     return p;
 }
 #else
 static const char *wide_run(const char *p, const char *end)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101), tops = UINT64_C(0x8080808080808080);
-    for (; end - p >= 8; p += 8) {
-        uint64_t v;
-        memcpy(&v, p, 8);
-        uint64_t quote = v ^ ones * '"', backslash = v ^ ones * '\\';
-        if ((v | (v - ones * 0x20) | (quote - ones) | (backslash - ones)) & tops)
-            break; /* borrows can only add hits; the bytes are told apart singly */
-    }
+    while (end - p >= 8 && !json_special_tops(p))
+        p += 8;
     return p;
 }
 #endif
@@ -139,17 +120,22 @@ const char *json_plain_run(const char *p, const char *end)
     return p;
 }
 
-/* Complete two- and three-byte sequences that need no closer look, as in most text that is not English. */
+static bool follows(char c)
+{
+    return ((unsigned char)c & 0xC0) == 0x80;
+}
+
+/* Complete sequences that need no closer look, as in most text that is not English, and in faces. */
 static const char *common_utf8_run(const char *p, const char *end)
 {
-    while (end - p >= 3) {
-        unsigned char a = (unsigned char)p[0], b = (unsigned char)p[1], c = (unsigned char)p[2];
-        if ((b & 0xC0) != 0x80)
-            break;
-        if (a >= 0xC2 && a <= 0xDF)
+    while (end - p >= 4 && (unsigned char)*p >= 0xC2 && follows(p[1])) {
+        unsigned char lead = (unsigned char)*p, second = (unsigned char)p[1];
+        if (lead < 0xE0)
             p += 2;
-        else if (a > 0xE0 && a < 0xF0 && a != 0xED && (c & 0xC0) == 0x80)
+        else if (lead > 0xE0 && lead < 0xF0 && lead != 0xED && follows(p[2]))
             p += 3;
+        else if (lead == 0xF0 && second >= 0x90 && follows(p[2]) && follows(p[3]))
+            p += 4;
         else
             break;
     }
@@ -305,14 +291,13 @@ const char *json_string_resume(struct json *r, const char *p, const char *end)
 static size_t wanted(const struct json *r, bool is_key)
 {
     if (UNLIKELY(r->skipping))
-        return is_key && !r->leaving && r->depth == r->skip_depth ? sizeof(r->kept) : 0;
+        return is_key && (!r->leaving || r->sought) && r->depth == r->skip_depth ? sizeof(r->kept) : 0;
     return is_key ? sizeof(r->kept) : r->capture_limit;
 }
 
-const char *json_string_start(struct json *r, const char *quote, const char *end, bool is_key)
+const char *json_string_start(struct json *r, const char *quote, const char *p, const char *end, bool is_key)
 {
     size_t limit = wanted(r, is_key);
-    const char *run = quote + 1, *p = json_plain_run(run, end);
     r->token_start = json_offset(r, quote);
     if (!is_key)
         r->capture_limit = 0;
@@ -320,11 +305,58 @@ const char *json_string_start(struct json *r, const char *quote, const char *end
     r->surplus = 0;
     if (LIKELY(p < end && *p == '"')) { /* most are plain and whole */
         if (limit)
-            json_text_in_place(r, run, p, limit);
+            json_text_in_place(r, quote + 1, p, limit);
         return string_ended(r, p, end);
     }
     r->step = STRING_PLAIN;
     r->first_half = 0;
     json_out_start(r, limit == 0 ? NULL : is_key ? r->kept : r->capture, limit);
-    return read_string(r, run, p, end);
+    return read_string(r, quote + 1, p, end);
+}
+
+/* --- strings that nobody wants --- */
+
+static bool is_hex(char c)
+{
+    unsigned char letter = (unsigned char)c | 0x20;
+    return (c >= '0' && c <= '9') || (letter >= 'a' && letter <= 'f');
+}
+
+/* NULL when the escape is wrong or not all there. */
+static const char *pass_escape(const char *p, const char *end)
+{
+    if (end - p < 2)
+        return NULL;
+    switch (p[1]) {
+    case 'n':
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'r':
+    case 't':
+        return p + 2;
+    case 'u':
+        return end - p >= 6 && is_hex(p[2]) && is_hex(p[3]) && is_hex(p[4]) && is_hex(p[5]) ? p + 6 : NULL;
+    default:
+        return NULL;
+    }
+}
+
+const char *json_string_pass(const char *p, const char *end)
+{
+    while (p && p < end) {
+        if (*p == '"')
+            return p + 1;
+        if (*p == '\\') {
+            p = pass_escape(p, end);
+        } else {
+            const char *next = common_utf8_run(p, end);
+            p = next > p ? next : NULL;
+        }
+        if (p && p < end)
+            p = json_short_run(p, end);
+    }
+    return NULL;
 }

@@ -43,6 +43,8 @@ static struct digest reading(struct span text, size_t cut, unsigned ask)
                 json_skip(&r);
             if (ask & 4 && d.end == JSON_ARRAY_OPEN && r.depth % 3 == 0)
                 json_leave(&r);
+            if (ask & 8 && d.end == JSON_OBJECT_OPEN && r.depth % 3 == 1)
+                json_seek(&r, 0x2A);
         }
     struct json_error error = json_error(&r);
     mix(&d, &error, sizeof(error));

@@ -14,7 +14,7 @@
 static const char *const event_names[] = {"MORE", "{",    "}",     "[",    "]",       "key",  "str",
                                           "num",  "true", "false", "null", "skipped", "done", "bad"};
 
-enum ask { ASK_NOTHING, ASK_CAPTURE, ASK_SKIP_FIRST_MEMBER, ASK_LEAVE_AT_TWO, ASK_SKIP_ALL };
+enum ask { ASK_NOTHING, ASK_CAPTURE, ASK_SKIP_FIRST_MEMBER, ASK_LEAVE_AT_TWO, ASK_SEEK, ASK_SKIP_ALL };
 
 struct session {
     struct json r;
@@ -55,6 +55,8 @@ static void react(struct session *s, enum json_event event)
         json_skip(r);
     else if (s->ask == ASK_LEAVE_AT_TWO && r->depth == 2 && (event == JSON_OBJECT_OPEN || event == JSON_ARRAY_OPEN))
         json_leave(r);
+    else if (s->ask == ASK_SEEK && r->depth == 1 && event != JSON_KEY)
+        json_seek(r, 1u << 5);
     else if (s->ask == ASK_SKIP_ALL && event != JSON_SKIPPED && event != JSON_DONE)
         json_skip(r);
 }
@@ -185,6 +187,8 @@ static void limits_of_text(void **state)
     }
     expect(SPAN("[\"0123456789abcdef0123456789abcdef\",\"0123456789abcdef0123456789abcdef+\"]"), ASK_CAPTURE,
            "[@0-1/1\nstr@1-35/1=0123456789abcdef0123456789abcdef#32\nstr@36-71/1=long#33\n]@71-72/0\ndone\n");
+    expect(SPAN("[\"0123456789\",\"\"              ,\"x\",12]"), ASK_CAPTURE,
+           "[@0-1/1\nstr@1-13/1=0123456789#10\nstr@14-16/1=#0\nstr@31-34/1=x#1\nnum@35-37/1=12\n]@37-38/0\ndone\n");
     expect(SPAN("[\"0123456789abcdef0123456789abcde\\u00e9\"]"), ASK_CAPTURE,
            "[@0-1/1\nstr@1-40/1=long#33\n]@40-41/0\ndone\n");
 }
@@ -230,6 +234,21 @@ static void skip_refuses(void **state)
                      SPAN_ARG(buffer_span(&got)));
         buffer_finish(&got);
     }
+}
+
+/* Of the members of the outer object, only those with a name of five bytes are seen, however it is spelled. */
+static void seeking(void **state)
+{
+    (void)state;
+    expect(SPAN("{\"id\":\"a\",\"model\":\"b\",\"\\u0075sage\" : {\"model\":1},\"object\":2,\"\\u00e9\\u00e9x\":null}"),
+           ASK_SEEK,
+           "{@0-1/1\nkey@10-17/1=model\nstr@18-21/1#1\nkey@22-34/1=usage\n{@37-38/2\nkey@38-45/2=model\n"
+           "num@46-47/2=1\n}@47-48/1\nkey@60-75/1=\xC3\xA9\xC3\xA9x\nnull@76-80/1\n}@80-81/0\ndone\n");
+    expect(SPAN("{\"\u00e9\u00e9\":[{\"model\":1}],\"a\\nb\":[[]],\"\":{}}"), ASK_SEEK, "{@0-1/1\n}@39-40/0\ndone\n");
+    expect(SPAN("{}"), ASK_SEEK, "{@0-1/1\n}@1-2/0\ndone\n");
+    expect(SPAN("{\"ab\":1,}"), ASK_SEEK, "{@0-1/1\nbad@8 1:9 expected a name in quotes\n");
+    expect(SPAN("{\"ab\":{]}"), ASK_SEEK, "{@0-1/1\nbad@7 1:8 expected a name in quotes or '}'\n");
+    expect(SPAN("{\"a\\x\":1}"), ASK_SEEK, "{@0-1/1\nbad@4 1:5 invalid escape\n");
 }
 
 /* A skip that meets the close of the container is forgotten. */
@@ -429,7 +448,7 @@ int main(void)
         cmocka_unit_test(events),   cmocka_unit_test(doubtful_text),    cmocka_unit_test(limits_of_text),
         cmocka_unit_test(skipping), cmocka_unit_test(skip_refuses),     cmocka_unit_test(refusals),
         cmocka_unit_test(utf8),     cmocka_unit_test(skip_meets_close), cmocka_unit_test(wide_steps),
-        cmocka_unit_test(depth),    cmocka_unit_test(mixed_nesting),
+        cmocka_unit_test(depth),    cmocka_unit_test(mixed_nesting),    cmocka_unit_test(seeking),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

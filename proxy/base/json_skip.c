@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is skipped by the JSON reader: validated all the same, but without events and texts. */
+#include "base/json_token.h"
+
+#include <limits.h>
+
+/*
+ * The pass functions take a whole token without making an event of it. NULL: it is wrong, or its end is not
+ * certain in this piece; the functions above tell which.
+ */
+static inline const char *pass_string(const char *quote, const char *end)
+{
+    const char *p = json_short_run(quote + 1, end);
+    return LIKELY(p < end && *p == '"') ? p + 1 : json_string_pass(p, end);
+}
+
+static inline const char *pass_digits(const char *p, const char *end)
+{
+    while (end - p >= 8) {
+        unsigned digits = json_digits(p);
+        p += digits;
+        if (digits < 8)
+            return p;
+    }
+    while (p < end && *p >= '0' && *p <= '9')
+        p++;
+    return p;
+}
+
+static const char *pass_number(const char *p, const char *end)
+{
+    if (LIKELY(end - p >= 2 && *p != '-' && (json_byte_kind(p[1]) == BYTE_COMMA || json_byte_kind(p[1]) == BYTE_CLOSE)))
+        return p + 1;
+    p += *p == '-';
+    const char *from = p;
+    p = pass_digits(p, end);
+    if (p == from || (*from == '0' && p > from + 1))
+        return NULL;
+    if (p < end && *p == '.') {
+        from = p + 1;
+        p = pass_digits(from, end);
+        if (p == from)
+            return NULL;
+    }
+    if (UNLIKELY(p < end && (*p | 0x20) == 'e')) {
+        p++;
+        p += p < end && (*p == '+' || *p == '-');
+        from = p;
+        p = pass_digits(from, end);
+        if (p == from)
+            return NULL;
+    }
+    return p < end ? p : NULL;
+}
+
+static inline const char *pass_word(const char *p, const char *end)
+{
+    if (UNLIKELY(end - p < 5))
+        return NULL;
+    if (memcmp(p, "true", 4) == 0 || memcmp(p, "null", 4) == 0)
+        return p + 4;
+    return memcmp(p, "false", 5) == 0 ? p + 5 : NULL;
+}
+
+static inline bool is_sought(const struct json *r, size_t len)
+{
+    return len < 64 && r->sought >> len & 1;
+}
+
+/* A plain name, unless it may be sought; NULL also for one that must be decoded to tell. */
+static inline const char *pass_unsought(const struct json *r, const char *quote, const char *end)
+{
+    const char *p = json_short_run(quote + 1, end);
+    return p < end && *p == '"' && !is_sought(r, (size_t)(p - quote) - 1) ? p + 1 : NULL;
+}
+
+/*
+ * Deep inside what is skipped: passes all that can be passed, and stops before anything else, with the state as it is
+ * there. `floor` is the depth that must not be left. Long, so that the state stays in registers.
+ */
+static const char *pass_inside(struct json *r, const char *p, const char *end, unsigned floor)
+{
+    unsigned state = r->state, seek_depth = r->leaving && r->sought ? r->skip_depth : UINT_MAX;
+    while (p < end) {
+        const char *after = NULL;
+        switch (json_byte_kind(*p)) {
+        case BYTE_QUOTE:
+            if (UNLIKELY(r->depth == seek_depth && state & EXPECT_KEY))
+                after = pass_unsought(r, p, end);
+            else if (LIKELY(state & (EXPECT_KEY | EXPECT_VALUE)))
+                after = pass_string(p, end);
+            if (!(state & EXPECT_KEY) || UNLIKELY(!after))
+                break;
+            p = after;
+            state = EXPECT_COLON;
+            if (UNLIKELY(p == end || *p != ':'))
+                continue;
+            p++;
+            state = EXPECT_VALUE;
+            continue;
+        case BYTE_OPEN:
+            if (UNLIKELY(!(state & EXPECT_VALUE) || r->depth == r->max_depth))
+                break;
+            json_push(r, *p++ == '{');
+            state = r->state;
+            continue;
+        case BYTE_CLOSE:
+            if (UNLIKELY(!(state & EXPECT_CLOSE) || r->depth <= floor || json_in_object(r) != (*p == '}')))
+                break;
+            json_pop(r);
+            after = p + 1;
+            break;
+        case BYTE_NUMBER:
+            if (LIKELY(state & EXPECT_VALUE))
+                after = pass_number(p, end);
+            break;
+        case BYTE_LETTER:
+            if (LIKELY(state & EXPECT_VALUE))
+                after = pass_word(p, end);
+            break;
+        case BYTE_SPACE:
+            p = json_skip_space(r, p, end);
+            continue;
+        case BYTE_COLON:
+        case BYTE_COMMA: /* those that are not taken along with what is before them */
+            if (!(state & (*p == ':' ? EXPECT_COLON : EXPECT_COMMA)))
+                break;
+            state = *p++ == ':' ? EXPECT_VALUE : r->next_item;
+            continue;
+        default:
+            break;
+        }
+        if (UNLIKELY(!after))
+            break;
+        /* a value has ended */
+        p = after;
+        state = EXPECT_COMMA | EXPECT_CLOSE;
+        if (LIKELY(p < end && *p == ',')) {
+            p++;
+            state = r->next_item;
+        }
+    }
+    r->state = (unsigned char)state;
+    return p;
+}
+
+/* While skipping: whether the event is to be reported, perhaps as another one. */
+static bool surfaces(struct json *r)
+{
+    switch (r->event) {
+    case JSON_MORE:
+    case JSON_DONE:
+    case JSON_BAD:
+        return true;
+    case JSON_OBJECT_CLOSE:
+    case JSON_ARRAY_CLOSE:
+        if (r->depth > r->skip_depth || (r->leaving && r->depth == r->skip_depth))
+            return false;
+        r->skipping = false;
+        if (r->depth == r->skip_depth) {
+            r->token_start = r->skip_start;
+            r->event = JSON_SKIPPED;
+        }
+        return true;
+    case JSON_KEY:
+        if (r->depth == r->skip_depth && (!r->leaving || (r->text.ptr && is_sought(r, r->text.len)))) {
+            r->skipping = !r->leaving;
+            return true;
+        }
+        r->text = span_of(NULL, 0);
+        r->text_long = false;
+        return false;
+    case JSON_OBJECT_OPEN:
+    case JSON_ARRAY_OPEN:
+        if (r->depth == r->skip_depth + 1 && !r->leaving) {
+            r->skip_start = r->token_start;
+            r->kind = r->event;
+        }
+        return false;
+    default:
+        if (r->depth > r->skip_depth || r->leaving)
+            return false;
+        r->skipping = false;
+        r->kind = r->event;
+        r->event = JSON_SKIPPED;
+        return true;
+    }
+}
+
+/*
+ * The value to be skipped, when it is one token. NULL: it is not, or needs a closer look.
+ */
+static const char *skip_token(struct json *r, const char *p, const char *end)
+{
+    const char *after = NULL;
+    enum json_event kind = JSON_NUMBER;
+    switch (p < end ? json_byte_kind(*p) : BYTE_OTHER) {
+    case BYTE_QUOTE:
+        after = pass_string(p, end);
+        kind = JSON_STRING;
+        break;
+    case BYTE_LETTER:
+        after = pass_word(p, end);
+        kind = *p == 't' ? JSON_TRUE : *p == 'f' ? JSON_FALSE : JSON_NULL;
+        break;
+    case BYTE_NUMBER:
+        after = pass_number(p, end);
+        break;
+    default:
+        break;
+    }
+    if (!after)
+        return NULL;
+    r->token_start = json_offset(r, p);
+    r->token_end = json_offset(r, after);
+    r->kind = kind;
+    r->event = JSON_SKIPPED;
+    r->skipping = false;
+    r->capture_limit = 0;
+    return json_value_ended(r, after, end);
+}
+
+/* Reads on until something comes to the surface of what is skipped. */
+const char *json_skip_on(struct json *r, const char *p, const char *end, bool last)
+{
+    if (r->state == EXPECT_VALUE && r->depth == r->skip_depth && r->within == IN_NOTHING && !r->leaving) {
+        const char *after = skip_token(r, p, end);
+        if (after)
+            return after;
+        if (p < end && json_byte_kind(*p) == BYTE_OPEN && r->depth < r->max_depth) {
+            r->skip_start = json_offset(r, p);
+            r->kind = *p == '{' ? JSON_OBJECT_OPEN : JSON_ARRAY_OPEN;
+            r->capture_limit = 0;
+            json_push(r, *p++ == '{');
+        }
+    }
+    unsigned floor = r->skip_depth + !r->leaving;
+    do {
+        /* the value asked to be skipped begins at skip_depth, and the close that ends it is an event */
+        if (r->within == IN_NOTHING && r->depth >= floor)
+            p = pass_inside(r, p, end, floor);
+        p = json_read_token(r, p, end, last);
+    } while (!surfaces(r));
+    return p;
+}
