@@ -12,19 +12,13 @@
     X(N, "n", COUNT, n)                                                                                                \
     X(USER, "user", GIVEN, user)                                                                                       \
     X(MODEL, "model", MODEL, model)                                                                                    \
-    X(INPUT, "input", TEXT, items)                                                                                     \
     X(STORE, "store", TRI, store)                                                                                      \
-    X(TOOLS, "tools", SIZE, tools_bytes)                                                                               \
     X(STREAM, "stream", FLAG, stream)                                                                                  \
-    X(PROMPT, "prompt", TEXT, items)                                                                                   \
-    X(MESSAGES, "messages", TEXT, items)                                                                               \
-    X(FUNCTIONS, "functions", SIZE, tools_bytes)                                                                       \
     X(BACKGROUND, "background", TRI, background)                                                                       \
     X(DIMENSIONS, "dimensions", COUNT, dimensions)                                                                     \
     X(MAX_TOKENS, "max_tokens", COUNT, max_tokens)                                                                     \
     X(TEMPERATURE, "temperature", NUMBER, temperature)                                                                 \
     X(CONVERSATION, "conversation", GIVEN, conversation)                                                               \
-    X(INSTRUCTIONS, "instructions", TEXT, items)                                                                       \
     X(STREAM_OPTIONS, "stream_options", OPTIONS, stream_options)                                                       \
     X(MAX_OUTPUT_TOKENS, "max_output_tokens", COUNT, max_output_tokens)                                                \
     X(PREVIOUS_RESPONSE_ID, "previous_response_id", GIVEN, previous_response_id)                                       \
@@ -43,9 +37,7 @@ enum reading {
     READ_COUNT, /* struct request_count */
     READ_GIVEN, /* bool: there and not null */
     READ_MODEL,
-    READ_TEXT,   /* what the model will read */
     READ_TRI,    /* enum tri */
-    READ_SIZE,   /* size_t: raw bytes are added */
     READ_FLAG,   /* bool */
     READ_NUMBER, /* temperature */
     READ_OPTIONS,
@@ -73,9 +65,9 @@ static const unsigned char length_start[NAME_LENGTH_MAX + 1] = {
     KNOWN_USER,
     KNOWN_MODEL,
     KNOWN_STREAM,
-    KNOWN_MESSAGES,
-    KNOWN_MESSAGES,
-    KNOWN_FUNCTIONS,
+    KNOWN_BACKGROUND,
+    KNOWN_BACKGROUND,
+    KNOWN_BACKGROUND,
     KNOWN_BACKGROUND,
     KNOWN_TEMPERATURE,
     KNOWN_CONVERSATION,
@@ -90,14 +82,10 @@ static const unsigned char length_start[NAME_LENGTH_MAX + 1] = {
     KNOWN_MAX_COMPLETION_TOKENS,
 };
 
-enum section { SECTION_START, SECTION_MEMBERS, SECTION_TEXT, SECTION_OPTIONS, SECTION_PASS, SECTION_END };
-
-/* Of a string inside a text section, by the name before it. */
-enum role { ROLE_ELEMENT, ROLE_TEXT, ROLE_TYPE, ROLE_LABEL, ROLE_MEDIA };
+enum section { SECTION_START, SECTION_MEMBERS, SECTION_OPTIONS, SECTION_PASS, SECTION_END };
 
 #define NAMES_SCANNED 32 /* so many unknown names are compared one by one, more by hash */
 #define OPTIONS_LIMIT 16 /* members of stream_options */
-#define TYPE_LIMIT    16 /* no type of a part that is counted is longer */
 
 static enum known known_name(struct span name)
 {
@@ -190,7 +178,6 @@ static enum fault member_started(struct request_reader *reader)
     switch (known_members[known].reading) {
     case READ_NOTHING:
     case READ_GIVEN:
-    case READ_SIZE:
         json_skip(json);
         break;
     case READ_MODEL:
@@ -226,15 +213,6 @@ static void number_value(struct request_reader *reader, enum json_event kind)
     info->temperature_raw = arena_copy(reader->arena, reader->json.text);
 }
 
-static void text_value(struct request_reader *reader, enum json_event kind)
-{
-    if (kind != JSON_STRING)
-        return;
-    reader->info->text_bytes += reader->json.string_bytes;
-    if (reader->known != KNOWN_INSTRUCTIONS)
-        reader->info->items++;
-}
-
 /* A top-level value is complete; `kind` is what it was. */
 static enum fault member_ended(struct request_reader *reader, enum json_event kind)
 {
@@ -257,14 +235,8 @@ static enum fault member_ended(struct request_reader *reader, enum json_event ki
         break;
     case READ_MODEL:
         return model_value(reader, kind);
-    case READ_TEXT:
-        text_value(reader, kind);
-        break;
     case READ_TRI:
         *(enum tri *)place_of(reader) = boolean ? (kind == JSON_TRUE ? TRI_TRUE : TRI_FALSE) : TRI_ABSENT;
-        break;
-    case READ_SIZE:
-        *(size_t *)place_of(reader) += member->value_end - member->value_start;
         break;
     case READ_FLAG:
         if (!boolean && kind != JSON_NULL)
@@ -291,11 +263,7 @@ static void container_started(struct request_reader *reader, enum json_event eve
     enum reading reading = known_members[reader->known].reading;
     member->value_start = reader->json.token_start;
     member->kind = event;
-    reader->role = event == JSON_ARRAY_OPEN ? ROLE_ELEMENT : ROLE_TEXT;
-    if (reading == READ_TEXT) {
-        reader->section = SECTION_TEXT;
-        reader->list = event == JSON_ARRAY_OPEN && reader->known != KNOWN_INSTRUCTIONS;
-    } else if (reading == READ_OPTIONS && event == JSON_OBJECT_OPEN) {
+    if (reading == READ_OPTIONS && event == JSON_OBJECT_OPEN) {
         reader->section = SECTION_OPTIONS;
         reader->info->has_stream_options = true;
         reader->info->stream_options.open = reader->json.token_start;
@@ -326,98 +294,6 @@ static enum fault in_members(struct request_reader *reader, enum json_event even
     default:
         return member_ended(reader, event);
     }
-}
-
-/* --- messages, input, prompt, instructions --- */
-
-static enum role role_of(struct span name)
-{
-    static const struct {
-        struct span name;
-        enum role role;
-    } roles[] = {
-        {SPAN_INIT("type"), ROLE_TYPE},          {SPAN_INIT("role"), ROLE_LABEL},
-        {SPAN_INIT("id"), ROLE_LABEL},           {SPAN_INIT("url"), ROLE_MEDIA},
-        {SPAN_INIT("data"), ROLE_MEDIA},         {SPAN_INIT("detail"), ROLE_LABEL},
-        {SPAN_INIT("status"), ROLE_LABEL},       {SPAN_INIT("format"), ROLE_LABEL},
-        {SPAN_INIT("call_id"), ROLE_LABEL},      {SPAN_INIT("file_id"), ROLE_LABEL},
-        {SPAN_INIT("b64_json"), ROLE_MEDIA},     {SPAN_INIT("file_url"), ROLE_MEDIA},
-        {SPAN_INIT("file_data"), ROLE_MEDIA},    {SPAN_INIT("image_url"), ROLE_MEDIA},
-        {SPAN_INIT("tool_call_id"), ROLE_LABEL}, {SPAN_INIT("encrypted_content"), ROLE_MEDIA},
-    };
-    if (name.len == 4 && memcmp(name.ptr, "text", 4) == 0)
-        return ROLE_TEXT;
-    if (name.len == 7 && memcmp(name.ptr, "content", 7) == 0)
-        return ROLE_TEXT;
-    for (size_t i = 0; i < ARRAY_LEN(roles); i++)
-        if (span_equal(roles[i].name, name))
-            return roles[i].role;
-    return ROLE_TEXT;
-}
-
-static void part_type(struct request_info *info, struct span type)
-{
-    if (span_equal(type, SPAN("image_url")) || span_equal(type, SPAN("input_image")))
-        info->image_parts++;
-    else if (span_equal(type, SPAN("input_audio")))
-        info->audio_parts++;
-    else if (span_equal(type, SPAN("file")) || span_equal(type, SPAN("input_file")))
-        info->file_parts++;
-}
-
-static void text_key(struct request_reader *reader)
-{
-    struct json *json = &reader->json;
-    reader->role = (unsigned char)(json->text.ptr ? role_of(json->text) : ROLE_TEXT);
-    if (reader->role == ROLE_TYPE) {
-        if (!reader->capture)
-            reader->capture = arena_bytes(reader->arena, REQUEST_MODEL_LIMIT);
-        json_capture(json, reader->capture, TYPE_LIMIT);
-    }
-}
-
-static void text_string(struct request_reader *reader)
-{
-    struct request_info *info = reader->info;
-    if (reader->role == ROLE_MEDIA)
-        info->media_bytes += reader->json.string_bytes;
-    else if (reader->role == ROLE_TYPE)
-        part_type(info, reader->json.text);
-    else if (reader->role != ROLE_LABEL)
-        info->text_bytes += reader->json.string_bytes;
-}
-
-static enum fault in_text(struct request_reader *reader, enum json_event event)
-{
-    struct request_info *info = reader->info;
-    unsigned depth = reader->json.depth;
-    switch (event) {
-    case JSON_KEY:
-        text_key(reader);
-        break;
-    case JSON_STRING:
-        info->items += reader->list && depth == 2;
-        text_string(reader);
-        break;
-    case JSON_NUMBER: /* a list of numbers is one text, given as token ids */
-        if (reader->list && reader->role == ROLE_ELEMENT && reader->known != KNOWN_MESSAGES)
-            info->items += info->token_ids++ == 0 && depth == 2;
-        break;
-    case JSON_OBJECT_OPEN:
-    case JSON_ARRAY_OPEN:
-        info->items += reader->list && depth == 3;
-        reader->role = event == JSON_ARRAY_OPEN ? ROLE_ELEMENT : ROLE_TEXT;
-        break;
-    case JSON_OBJECT_CLOSE:
-    case JSON_ARRAY_CLOSE:
-        if (depth == 1)
-            return member_ended(reader, member_now(reader)->kind);
-        reader->role = ROLE_ELEMENT; /* an object's next string comes after a name anyway */
-        break;
-    default:
-        break;
-    }
-    return FAULT_NONE;
 }
 
 /* --- stream_options --- */
@@ -469,8 +345,6 @@ static enum fault handle_json(struct request_reader *reader, enum json_event eve
         return FAULT_NONE;
     case SECTION_MEMBERS:
         return in_members(reader, event);
-    case SECTION_TEXT:
-        return in_text(reader, event);
     case SECTION_OPTIONS:
         return in_options(reader, event);
     default: /* SECTION_PASS: the close of what was left */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * request: what an inspected request body asks for: model, streaming, limits, size of the text, and where each
- * top-level member stands, so that openai/edits.h can change one and leave every other byte alone. Reads as bytes
- * arrive; a piece may vanish after the call, offsets count from the start of the body.
+ * request: what an inspected request body asks for: model, streaming, limits, and where each top-level member stands,
+ * so that openai/edits.h can change one and leave every other byte alone. How much there is to read for the model is
+ * another question, for those who limit it: openai/request_size.h. Reads as bytes arrive; a piece may vanish after the
+ * call, offsets count from the start of the body.
  *
  * Facts: OpenAI API reference (chat, completions, embeddings, responses, images, audio), RFC 8259, RFC 7578.
  *
@@ -61,15 +62,6 @@ struct request_info {
     struct span temperature_raw; /* its spelling, in the arena */
     struct span response_format; /* multipart only: the field's text, in the arena */
 
-    /* Size of what the model will read, for token estimates. All saturate never: they are bounded by the body. */
-    size_t text_bytes;  /* decoded bytes of the strings in messages, input, prompt, instructions; no labels, ids, media
-                           or URLs */
-    size_t media_bytes; /* the same of inline media and URLs (data:, file_data, ...) */
-    size_t token_ids;   /* numbers in prompt or input: texts given as token ids */
-    size_t items;       /* messages, input items, prompts: array elements, 1 for a single string */
-    size_t image_parts, audio_parts, file_parts; /* content parts by their `type` */
-    size_t tools_bytes;                          /* raw bytes of tools and functions */
-
     /* JSON: the body's layout. */
     size_t object_open, object_close; /* offsets of the outer braces */
     const struct request_member *members;
@@ -103,8 +95,6 @@ struct request_reader {
     uint32_t seen;         /* bit = that known member or field was given */
     unsigned char known;   /* the known member under way */
     unsigned char section; /* where in the body */
-    bool list;             /* a text section that is an array whose elements are counted */
-    unsigned char role;    /* of the string to come, inside a text section */
     unsigned char option_count;
     struct span *options; /* names inside stream_options */
     char *capture;
@@ -119,8 +109,8 @@ struct request_reader {
 void request_init(struct request_reader *reader, enum request_kind kind, struct span boundary, struct arena *arena,
                   struct request_info *info);
 /*
- * Reads the next bytes of the body. Work is linear in their length (about 1 instruction per byte of long strings), so
- * feed slices of 64 KiB or so where fairness matters. FAULT_NONE: go on. Otherwise the fault; it stays.
+ * Reads the next bytes of the body. Work is linear in their length (less than 1 instruction per byte of long strings),
+ * so feed slices of 64 KiB or so where fairness matters. FAULT_NONE: go on. Otherwise the fault; it stays.
  */
 MUST_CHECK enum fault request_feed(struct request_reader *reader, struct span bytes);
 /* The body has ended. `info` is complete and valid after FAULT_NONE only. */
