@@ -3,21 +3,35 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
-#define KEEP_BLOCKS 0
+#define OWN_BLOCKS 0
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define KEEP_BLOCKS 0
+#define OWN_BLOCKS 0
 #endif
 #endif
-#ifndef KEEP_BLOCKS
-#define KEEP_BLOCKS 1
+#ifndef OWN_BLOCKS
+#define OWN_BLOCKS 1
 #endif
 
-static _Thread_local void *kept[MEMORY_BLOCKS_KEPT];
-static _Thread_local unsigned kept_count;
+/* Blocks come from slabs of this many; a slab is never given back, its free blocks' pages are. */
+#define SLAB_BLOCKS 64
+
+/*
+ * A thread's free blocks: hot[0..hot_count) are as they were left, cold[0..cold_count) have lost their pages to the
+ * kernel. Pointers are kept apart from the blocks, since a link inside a block would keep its page.
+ */
+struct free_blocks {
+    void *hot[MEMORY_BLOCKS_KEPT];
+    unsigned hot_count;
+    void **cold;
+    size_t cold_count, cold_cap;
+};
+
+static _Thread_local struct free_blocks blocks;
 
 static NO_RETURN void out_of_memory(void)
 {
@@ -74,26 +88,55 @@ void memory_wipe(void *ptr, size_t size)
         explicit_bzero(ptr, size);
 }
 
-/* Under AddressSanitizer blocks are not recycled, so that use after free is seen. */
+static void push_cold(void *block)
+{
+    if (blocks.cold_count == blocks.cold_cap) {
+        blocks.cold_cap = blocks.cold_cap ? blocks.cold_cap * 2 : SLAB_BLOCKS;
+        blocks.cold = memory_realloc(blocks.cold, blocks.cold_cap * sizeof(void *));
+    }
+    blocks.cold[blocks.cold_count++] = block;
+}
+
+static void *from_slab(void)
+{
+    char *slab =
+        mmap(NULL, (size_t)SLAB_BLOCKS * MEMORY_BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (slab == MAP_FAILED)
+        out_of_memory();
+    for (unsigned i = SLAB_BLOCKS - 1; i > 0; i--)
+        push_cold(slab + (size_t)i * MEMORY_BLOCK);
+    return slab;
+}
+
+/* Under AddressSanitizer blocks come from malloc, so that use after free is seen. */
 void *memory_block_get(void)
 {
-    if (KEEP_BLOCKS && kept_count > 0)
-        return kept[--kept_count];
-    return memory_alloc(MEMORY_BLOCK);
+    if (!OWN_BLOCKS)
+        return memory_alloc(MEMORY_BLOCK);
+    if (LIKELY(blocks.hot_count > 0))
+        return blocks.hot[--blocks.hot_count];
+    return blocks.cold_count > 0 ? blocks.cold[--blocks.cold_count] : from_slab();
 }
 
 void memory_block_put(void *block)
 {
     if (!block)
         return;
-    if (KEEP_BLOCKS && kept_count < MEMORY_BLOCKS_KEPT)
-        kept[kept_count++] = block;
-    else
+    if (!OWN_BLOCKS) {
         free(block);
+    } else if (LIKELY(blocks.hot_count < MEMORY_BLOCKS_KEPT)) {
+        blocks.hot[blocks.hot_count++] = block;
+    } else {
+        /* A burst has passed: its memory goes back at once. Where pages are larger than a block the call fails, and the page stays. */
+        (void)madvise(block, MEMORY_BLOCK, MADV_DONTNEED);
+        push_cold(block);
+    }
 }
 
 void memory_blocks_drop(void)
 {
-    while (kept_count > 0)
-        free(kept[--kept_count]);
+    free(blocks.cold);
+    blocks.cold = NULL;
+    blocks.cold_count = blocks.cold_cap = 0;
+    blocks.hot_count = 0;
 }

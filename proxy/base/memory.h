@@ -25,13 +25,13 @@ void memory_wipe(void *ptr, size_t size);
 
 /* Size of a recycled block in bytes; an arena's first chunk and small buffers are one block. */
 #define MEMORY_BLOCK 4096
-/* Blocks kept per thread before they go back to malloc. */
-#define MEMORY_BLOCKS_KEPT 64
+/* Free blocks that a thread keeps with their pages; those beyond give their pages back to the kernel at once. */
+#define MEMORY_BLOCKS_KEPT 256
 
 MUST_CHECK void *memory_block_get(void);
 /* NULL is allowed. */
 void memory_block_put(void *block);
-/* Gives this thread's kept blocks back to malloc: call before a thread ends. */
+/* Forgets this thread's free blocks: call before a thread ends. */
 void memory_blocks_drop(void);
 
 #endif

@@ -39,8 +39,8 @@ static enum fault start_reader(struct exchange *exchange, struct span *ret_messa
         *ret_message = SPAN("This operation takes multipart/form-data with one boundary parameter in Content-Type.");
         return FAULT_MALFORMED_BODY;
     }
-    exchange->reader = ARENA_NEW(&exchange->arena, struct request_reader);
-    request_init(exchange->reader, multipart ? REQUEST_MULTIPART : REQUEST_JSON, boundary, &exchange->arena,
+    exchange->reader = ARENA_NEW(&exchange->scratch, struct request_reader);
+    request_init(exchange->reader, multipart ? REQUEST_MULTIPART : REQUEST_JSON, boundary, &exchange->scratch,
                  &exchange->info);
     return FAULT_NONE;
 }
@@ -76,7 +76,7 @@ static struct span name_asked(const struct exchange *exchange)
 enum fault asked_model(struct exchange *exchange)
 {
     const struct operation *operation = exchange->call.operation;
-    exchange->model_asked = name_asked(exchange);
+    exchange->model_asked = arena_copy(&exchange->arena, name_asked(exchange));
     if (exchange->model_asked.len)
         exchange->model = router_model(exchange->snapshot, exchange->model_asked);
     bool continues = exchange->inspected && (exchange->info.previous_response_id || exchange->info.conversation);

@@ -97,7 +97,7 @@ void attempt_prepare_edits(struct attempt *attempt)
     const struct target *target = attempt->to->target;
     const struct config_parameters *parameters = &target->config->parameters;
     struct edits *edits = &attempt->edits;
-    edits_init(edits, &exchange->arena, &exchange->info);
+    edits_init(edits, &exchange->scratch, &exchange->info);
     for (size_t i = 0; i < parameters->rename.count; i++)
         edits_rename_member(edits, parameters->rename.items[i].name, parameters->rename.items[i].value);
     for (size_t i = 0; i < parameters->drop.count; i++)

@@ -48,6 +48,7 @@ struct exchange *exchange_create(struct worker *worker, const struct listener_us
     arena_init(&arena);
     struct exchange *exchange = ARENA_NEW(&arena, struct exchange);
     exchange->arena = arena;
+    arena_init(&exchange->scratch);
     exchange->worker = worker;
     exchange->snapshot = snapshot_ref(worker->snapshot);
     exchange->listener = listener;
@@ -256,6 +257,12 @@ void exchange_request_bad(struct exchange *exchange, enum fault why, const char 
 void exchange_free_body(struct exchange *exchange)
 {
     buffer_finish(&exchange->body);
+    exchange->reader = NULL;
+    exchange->info.members = NULL;
+    exchange->info.member_count = 0;
+    exchange->info.model = exchange->model_asked;
+    exchange->info.temperature_raw = exchange->info.response_format = exchange->info.boundary = (struct span){0};
+    arena_finish(&exchange->scratch);
     if (exchange->held) {
         worker_release(exchange->worker, exchange->held);
         exchange->held = 0;

@@ -65,6 +65,7 @@ struct consumer {
 
 struct exchange {
     struct arena arena;
+    struct arena scratch;               /* what only the request needs: given back at commit */
     struct worker *worker;
     struct snapshot *snapshot;          /* a reference */
     const struct listener_use *listener;

@@ -60,8 +60,8 @@ void exchange_fail(struct exchange *exchange, enum fault why, struct span messag
     if (exchange->state == EXCHANGE_DONE)
         return;
     exchange->fault = why;
-    exchange->fault_message = message;
-    exchange->fault_param = param;
+    exchange->fault_message = arena_copy(&exchange->arena, message);
+    exchange->fault_param = arena_copy(&exchange->arena, param);
     if (exchange->response_started)
         break_off(exchange);
     else
