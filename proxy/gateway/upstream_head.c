@@ -71,16 +71,16 @@ static void copy_fields(struct attempt *attempt, struct message *request)
         if (!steers_mock && dropped_upstream(field, exchange->inspected))
             continue;
         if (field->id == FIELD_SEC_WEBSOCKET_PROTOCOL)
-            fields_add_id(&request->fields, &exchange->arena, field->id, without_key(&exchange->arena, field->value));
+            fields_add_id(&request->fields, &exchange->scratch, field->id, without_key(&exchange->scratch, field->value));
         else if (field->id != FIELD_OTHER)
-            fields_add_id(&request->fields, &exchange->arena, field->id, field->value);
+            fields_add_id(&request->fields, &exchange->scratch, field->id, field->value);
         else
-            fields_add(&request->fields, &exchange->arena, field->name, field->value);
+            fields_add(&request->fields, &exchange->scratch, field->name, field->value);
     }
     message_remove_hop_by_hop(request);
     if (exchange->inspected)
-        fields_add_id(&request->fields, &exchange->arena, FIELD_ACCEPT_ENCODING, SPAN("identity"));
-    fields_add_id(&request->fields, &exchange->arena, FIELD_X_REQUEST_ID, exchange->id);
+        fields_add_id(&request->fields, &exchange->scratch, FIELD_ACCEPT_ENCODING, SPAN("identity"));
+    fields_add_id(&request->fields, &exchange->scratch, FIELD_X_REQUEST_ID, exchange->id);
 }
 
 static void configured_fields(struct attempt *attempt, struct message *request)
@@ -89,7 +89,7 @@ static void configured_fields(struct attempt *attempt, struct message *request)
     for (size_t i = 0; i < headers->remove.count; i++)
         (void)fields_remove_name(&request->fields, headers->remove.items[i]);
     for (size_t i = 0; i < headers->set.count; i++)
-        fields_set(&request->fields, &attempt->exchange->arena, headers->set.items[i].name, headers->set.items[i].value);
+        fields_set(&request->fields, &attempt->exchange->scratch, headers->set.items[i].name, headers->set.items[i].value);
 }
 
 /* The name the target knows: the entry's deployment, else what was asked for. */
@@ -109,7 +109,7 @@ static struct span request_target(struct attempt *attempt)
     enum dialect dialect = target->dialect;
     if (target->api_as_client)
         dialect = dialect_is_dated(version) ? DIALECT_AZURE_DATED : DIALECT_AZURE_V1;
-    return dialect_target(&exchange->arena, &exchange->call, dialect, target->base_path, upstream_model(attempt), version);
+    return dialect_target(&exchange->scratch, &exchange->call, dialect, target->base_path, upstream_model(attempt), version);
 }
 
 bool upstream_request(struct attempt *attempt, struct message *request)
@@ -130,7 +130,7 @@ bool upstream_request(struct attempt *attempt, struct message *request)
     request->query = span_skip(request->target, query + 1);
     copy_fields(attempt, request);
     configured_fields(attempt, request);
-    credential_apply(target, &exchange->arena, &request->fields);
+    credential_apply(target, &exchange->scratch, &request->fields);
     return true;
 }
 
