@@ -2,9 +2,13 @@
 /*
  * access_log: one JSON object per line and exchange: ids, listener, consumer, operation, model asked and served,
  * target, attempts with reasons, status, fault, tokens, times, own overhead. Never text of prompts or completions,
- * never credentials, never header values other than ids and user agent. Lines are collected per worker and written when
- * 64 KiB have gathered or after 200 ms, with one system call; a destination that does not take them loses lines,
- * counted, rather than stopping the service.
+ * never credentials or queries, never header values other than ids and user agent; a path only where it is no
+ * operation. What the line holds: gateway/access_log_line.c.
+ *
+ * Lines are collected per worker and written when about 64 KiB have gathered or after 200 ms: to a file with one system
+ * call, to a pipe or terminal in pieces of whole lines up to PIPE_BUF, so that workers do not tear each other's lines.
+ * A destination that does not take them loses lines, counted, rather than stopping the service. A file is created with
+ * mode 0640 and only ever appended to.
  */
 #ifndef POSTERN_GATEWAY_ACCESS_LOG_H
 #define POSTERN_GATEWAY_ACCESS_LOG_H
