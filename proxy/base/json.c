@@ -373,6 +373,22 @@ static inline enum json_event quick_scalar(struct json *r, struct span *input, c
     return quick_end(r, input, p, after, next);
 }
 
+/* While skipping: whether the token at `p` is an event. Then what was sought is found. */
+static inline bool quick_surface(struct json *r, const char *p)
+{
+    if (r->depth != r->skip_depth)
+        return false;
+    if (!r->leaving)
+        return r->state == EXPECT_VALUE;
+    if (!r->sought)
+        return false;
+    if (r->state & EXPECT_KEY && *p == '"')
+        r->skipping = !(r->sought >> json_plain_bytes(p + 1) & 1);
+    else
+        r->skipping = !(r->state & EXPECT_CLOSE && *p == '}');
+    return !r->skipping;
+}
+
 /*
  * Most events are made here: no function is called, nothing is looked for that has not come. What is not short, simple
  * and whole is left untouched to the slow way.
@@ -383,7 +399,7 @@ enum json_event json_next(struct json *r, struct span *input, bool last)
     enum json_event event;
     if (UNLIKELY(input->len < QUICK_BYTES || r->within != IN_NOTHING || r->event >= JSON_DONE))
         return next_slowly(r, input, last);
-    if (r->skipping && (r->state != EXPECT_VALUE || r->depth != r->skip_depth || r->leaving))
+    if (r->skipping && !quick_surface(r, p))
         return next_slowly(r, input, last);
     after = quick_token(p, &event);
     if (!after) {

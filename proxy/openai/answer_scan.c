@@ -9,7 +9,10 @@
 /* A container that is entered. Everything else is skipped whole. */
 enum place {
     IN_NOTHING, /* skipped */
-    IN_ROOT,
+    IN_ANSWER,  /* the root of a whole answer */
+    IN_ANSWER_CHOICES,
+    IN_ANSWER_CHOICE,
+    IN_ROOT, /* of an event */
     IN_CHOICES,
     IN_CHOICE,
     IN_DELTA, /* a choice's delta */
@@ -68,6 +71,22 @@ struct answer_member {
     {                                                                                                                  \
         SPAN_INIT(name), COUNT, IN_NOTHING, offsetof(struct usage, member)                                             \
     }
+
+/* Of a whole answer the text is not looked at: usage tells its size. */
+static const struct answer_member in_answer[] = {
+    INTO("choices", CHOICES, IN_ANSWER_CHOICES),
+    INTO("usage", USAGE, IN_USAGE),
+    INTO("error", ERROR, IN_ERROR),
+    PLAIN("model", MODEL),
+    PLAIN("object", OBJECT),
+    PLAIN("code", ERROR_CODE),
+    PLAIN("status", STATUS),
+    INTO("incomplete_details", ENTER, IN_INCOMPLETE),
+};
+
+static const struct answer_member in_answer_choice[] = {
+    PLAIN("finish_reason", FINISH),
+};
 
 static const struct answer_member in_root[] = {
     INTO("choices", CHOICES, IN_CHOICES),
@@ -160,11 +179,14 @@ static const struct answer_member in_output_details[] = {
     AMOUNT("audio_tokens", audio_output),
 };
 
-/* Members that are not in a place's table. A delta's count as content, since servers add their own (reasoning, audio
+/* Members that are not in a place's table. Numbers beside an event's choices may differ from one to the next; a delta's
+ * count as content, since servers add their own (reasoning, audio
  * ...). */
 static const struct answer_member no_member = PLAIN("", SKIP);
+static const struct answer_member new_number = PLAIN("", NUMBER);
 static const struct answer_member new_member = PLAIN("", CONTENT);
 /* The elements of the arrays. */
+static const struct answer_member an_answer_choice = INTO("", ENTER, IN_ANSWER_CHOICE);
 static const struct answer_member a_choice = INTO("", ENTER, IN_CHOICE);
 static const struct answer_member a_tool_call = INTO("", ENTER, IN_TOOL_CALL);
 
@@ -172,25 +194,33 @@ static const struct place_entry {
     const struct answer_member *members; /* NULL: an array */
     size_t count;
     const struct answer_member *others; /* any other member, or the elements */
+    uint64_t lengths;                   /* bit = a member's name has that length; 0: others matter too */
 } places[PLACE_COUNT] = {
-#define OBJECT_PLACE(members, others)                                                                                  \
+#define OBJECT_PLACE(members, others, lengths)                                                                         \
     {                                                                                                                  \
-        members, ARRAY_LEN(members), &(others)                                                                         \
+        members, ARRAY_LEN(members), &(others), lengths                                                                \
     }
-    [IN_ROOT] = OBJECT_PLACE(in_root, no_member),
-    [IN_CHOICES] = {NULL, 0, &a_choice},
-    [IN_CHOICE] = OBJECT_PLACE(in_choice, no_member),
-    [IN_DELTA] = OBJECT_PLACE(in_delta, new_member),
-    [IN_MESSAGE] = OBJECT_PLACE(in_message, no_member),
-    [IN_TOOL_CALLS] = {NULL, 0, &a_tool_call},
-    [IN_TOOL_CALL] = OBJECT_PLACE(in_tool_call, new_member),
-    [IN_FUNCTION] = OBJECT_PLACE(in_function, no_member),
-    [IN_RESPONSE] = OBJECT_PLACE(in_response, no_member),
-    [IN_INCOMPLETE] = OBJECT_PLACE(in_incomplete, no_member),
-    [IN_ERROR] = OBJECT_PLACE(in_error, no_member),
-    [IN_USAGE] = OBJECT_PLACE(in_usage, no_member),
-    [IN_INPUT_DETAILS] = OBJECT_PLACE(in_input_details, no_member),
-    [IN_OUTPUT_DETAILS] = OBJECT_PLACE(in_output_details, no_member),
+#define LENGTH(n) (UINT64_C(1) << (n))
+    [IN_ANSWER] = OBJECT_PLACE(in_answer, no_member, LENGTH(4) | LENGTH(5) | LENGTH(6) | LENGTH(7) | LENGTH(18)),
+    [IN_ANSWER_CHOICES] = {NULL, 0, &an_answer_choice, 0},
+    [IN_ANSWER_CHOICE] = OBJECT_PLACE(in_answer_choice, no_member, LENGTH(13)),
+    [IN_ROOT] = OBJECT_PLACE(in_root, new_number, 0),
+    [IN_CHOICES] = {NULL, 0, &a_choice, 0},
+    [IN_CHOICE] = OBJECT_PLACE(in_choice, no_member, LENGTH(4) | LENGTH(5) | LENGTH(7) | LENGTH(13)),
+    [IN_DELTA] = OBJECT_PLACE(in_delta, new_member, 0),
+    [IN_MESSAGE] = OBJECT_PLACE(in_message, no_member, LENGTH(7) | LENGTH(9) | LENGTH(10) | LENGTH(13) | LENGTH(17)),
+    [IN_TOOL_CALLS] = {NULL, 0, &a_tool_call, 0},
+    [IN_TOOL_CALL] = OBJECT_PLACE(in_tool_call, new_member, 0),
+    [IN_FUNCTION] = OBJECT_PLACE(in_function, no_member, LENGTH(4) | LENGTH(9)),
+    [IN_RESPONSE] = OBJECT_PLACE(in_response, no_member, LENGTH(5) | LENGTH(6) | LENGTH(18)),
+    [IN_INCOMPLETE] = OBJECT_PLACE(in_incomplete, no_member, LENGTH(6)),
+    [IN_ERROR] = OBJECT_PLACE(in_error, no_member, LENGTH(4)),
+    [IN_USAGE] = OBJECT_PLACE(in_usage, no_member,
+                              LENGTH(7) | LENGTH(12) | LENGTH(13) | LENGTH(17) | LENGTH(19) | LENGTH(20) | LENGTH(21) |
+                                  LENGTH(25)),
+    [IN_INPUT_DETAILS] = OBJECT_PLACE(in_input_details, no_member, LENGTH(12) | LENGTH(13)),
+    [IN_OUTPUT_DETAILS] = OBJECT_PLACE(in_output_details, no_member, LENGTH(12) | LENGTH(16)),
+#undef LENGTH
 #undef OBJECT_PLACE
 };
 
@@ -428,12 +458,12 @@ static void on_value(struct answer_scan *scan, enum json_event event)
     if (scan->depth == 0) {
         scan->is_object = event == JSON_OBJECT_OPEN;
         if (event == JSON_OBJECT_OPEN || event == JSON_ARRAY_OPEN)
-            enter(scan, scan->is_object ? IN_ROOT : IN_NOTHING);
+            enter(scan, !scan->is_object ? IN_NOTHING : scan->holes ? IN_ROOT : IN_ANSWER);
         return;
     }
     if (!places[current(scan)].members) {
         member = places[current(scan)].others;
-        scan->choices_empty = scan->choices_empty && current(scan) != IN_CHOICES;
+        scan->choices_empty = scan->choices_empty && member != &a_choice;
     }
     if (event == JSON_OBJECT_OPEN || event == JSON_ARRAY_OPEN)
         on_open(scan, member, event == JSON_ARRAY_OPEN);
@@ -466,7 +496,7 @@ enum json_event answer_scan_feed(struct answer_scan *scan, struct span piece, bo
             return event;
         case JSON_KEY:
             on_key(scan);
-            break;
+            continue;
         case JSON_OBJECT_CLOSE:
         case JSON_ARRAY_CLOSE:
             on_close(scan);
@@ -477,5 +507,7 @@ enum json_event answer_scan_feed(struct answer_scan *scan, struct span piece, bo
             on_value(scan, event);
             break;
         }
+        if (scan->depth && places[current(scan)].lengths)
+            json_seek(&scan->json, places[current(scan)].lengths);
     }
 }
