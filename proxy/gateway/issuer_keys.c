@@ -352,6 +352,11 @@ void issuer_keys_close(struct issuer_keys *keys)
     loop_bury(keys->worker->loop, keys, free_keys);
 }
 
+bool issuer_keys_is_of(const struct issuer_keys *keys, struct span issuer)
+{
+    return span_equal(keys->options.issuer, issuer);
+}
+
 const struct jwks *issuer_keys_now(const struct issuer_keys *keys)
 {
     return keys->keys;

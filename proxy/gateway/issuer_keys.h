@@ -41,6 +41,8 @@ MUST_CHECK struct issuer_keys *issuer_keys_open(struct worker *worker, const str
 /* NULL is allowed. The last one cancels a fetch under way; nobody may be waiting then. */
 void issuer_keys_close(struct issuer_keys *keys);
 
+/* Whether they are those of that issuer. */
+bool issuer_keys_is_of(const struct issuer_keys *keys, struct span issuer);
 /* The set in force, NULL before there is one; valid until the next turn of the loop. */
 const struct jwks *issuer_keys_now(const struct issuer_keys *keys);
 /* Rises with every change of the set. */
