@@ -257,6 +257,20 @@ static void log_report(const struct report *report)
     }
 }
 
+/* Connections live on their listener's chain: a listener that is gone from the new text would leave them without one. */
+static void check_listeners(const struct snapshot *now, const struct snapshot *next, struct report *report)
+{
+    unsigned count = now->listener_count + (now->admin ? 1 : 0) + (now->control ? 1 : 0);
+    for (unsigned i = 0; i < count; i++) {
+        const struct listener_use *use = &now->listeners[i];
+        unsigned there = next->listener_count + (next->admin ? 1 : 0) + (next->control ? 1 : 0), k = 0;
+        while (k < there && !span_equal(next->listeners[k].name, use->name))
+            k++;
+        if (k == there)
+            report_error(report, PLACE_NONE, "listener \"%.*s\" is gone; that needs a restart", SPAN_ARG(use->name));
+    }
+}
+
 static void on_hup(void *arg, int signo)
 {
     (void)signo;
@@ -270,6 +284,12 @@ static void on_hup(void *arg, int signo)
     if (config_load(life->options->config_path, life->options->settings, 0, &report, &config)) {
         (void)config_compare(life->snapshot->config, config, &report);
         snapshot = snapshot_create(config, life->options->registry, false, &report);
+        if (snapshot)
+            check_listeners(life->snapshot, snapshot, &report);
+        if (snapshot && report.errors) {
+            snapshot_unref(snapshot);
+            snapshot = NULL;
+        }
     }
     log_report(&report);
     report_finish(&report);

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "gateway/access_log.h"
 #include "gateway/client_conn.h"
+#include "gateway/credentials.h"
 #include "gateway/exchange.h"
 #include "gateway/forwarded.h"
 #include "gateway/local_stream.h"
@@ -69,8 +70,7 @@ static void attach_instances(struct worker *worker, const struct snapshot *befor
     for (unsigned i = 0; i < snapshot->instance_count; i++) {
         const struct filter_use *use = &snapshot->instances[i];
         if (use->type->attach)
-            instances[i] =
-                use->type->attach(worker, use->settings, use->name, previous_instance(worker, before, use));
+            instances[i] = use->type->attach(worker, use->settings, use->name, previous_instance(worker, before, use));
     }
     worker->instances = instances;
     worker->instance_count = snapshot->instance_count;
@@ -157,6 +157,8 @@ struct worker *worker_create(struct process *process, unsigned index, struct sna
     worker->log = access_log_create(worker, &config->log);
     worker->random = clock_wall() ^ ((uint64_t)index << 32);
     (void)hash_random(&worker->random);
+    worker->credentials = credentials_create(worker);
+    credentials_adopt(worker->credentials, snapshot);
     attach_instances(worker, NULL, snapshot);
     return worker;
 }
@@ -189,6 +191,7 @@ void worker_destroy(struct worker *worker)
     LIST_EACH(&worker->retired_instances, link)
     detach_retired(worker, CONTAINER_OF(link, struct retired_instances, link));
     timer_clear(worker->loop, &worker->retire_timer);
+    credentials_destroy(worker->credentials);
     access_log_destroy(worker->log);
     task_cancel(&worker->feed_starved);
     resolver_destroy(worker->resolver);
@@ -209,12 +212,13 @@ void worker_adopt(struct worker *worker, struct snapshot *snapshot)
     set_aside(worker, before);
     attach_instances(worker, before, snapshot);
     worker->snapshot = snapshot_ref(snapshot);
+    credentials_adopt(worker->credentials, snapshot);
     free(worker->pool_of);
     worker->pool_of = memory_array(snapshot->target_count + 1, sizeof(struct pool *));
     worker->accepting.most = snapshot->config->limits.connections;
     access_log_adopt(worker->log, &snapshot->config->log);
     for (struct worker_listener *listener = worker->listeners; listener; listener = listener->next)
-        for (unsigned i = 0; i < snapshot->listener_count + 2; i++)
+        for (unsigned i = 0; i < snapshot->listener_count + (snapshot->admin ? 1 : 0) + (snapshot->control ? 1 : 0); i++)
             if (span_equal(snapshot->listeners[i].name, listener->name))
                 listener->use = &snapshot->listeners[i];
     snapshot_unref(before);

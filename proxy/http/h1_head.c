@@ -7,8 +7,8 @@
 #define METHOD_MAX 24
 /* Connection options beyond this serve only to make their removal expensive. */
 #define OPTIONS_MAX 32
-/* Room for the fields of an ordinary head and those the gateway adds, in one piece of an arena's first block. */
-#define FIELDS_USUAL 24
+/* Bytes of a short field line: how many fields a head may have is guessed from its length, so that the list seldom grows. */
+#define FIELD_USUAL 28
 
 const unsigned char h1_token[256] = {
     ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*', ['+'] = '+',
@@ -105,7 +105,7 @@ static bool more_room(struct parse *p, struct fields *fields, unsigned max, unsi
 {
     if (fields->count >= max)
         return refuse_as(p, FAULT_HEAD_TOO_LARGE, "too many fields");
-    fields_reserve(fields, p->arena, FIELDS_USUAL);
+    fields_reserve(fields, p->arena, (unsigned)((size_t)(p->end - p->at) / FIELD_USUAL) + 2);
     *room = fields->cap < max ? fields->cap : max;
     return true;
 }
