@@ -450,13 +450,15 @@ static bool is_stuck(struct server_stream *s, uint64_t now)
 
 static void look_at(struct server_stream *s, uint64_t now)
 {
-    bool late = !s->request_done && s->wants && now >= s->since + timeouts(s->server)->body;
-    if (late && !s->response_begun && s->stream.exchange) {
-        exchange_request_bad(s->stream.exchange, FAULT_REQUEST_TIMEOUT, "");
+    struct exchange *exchange = s->stream.exchange;
+    bool uploads = exchange && exchange->state != EXCHANGE_OPEN && !s->request_done && s->wants;
+    bool late = uploads && now >= s->since + timeouts(s->server)->body;
+    if (late && !s->response_begun) {
+        exchange_request_bad(exchange, FAULT_REQUEST_TIMEOUT, "");
         return;
     }
     bool stuck = is_stuck(s, now);
-    if (!stuck && !(late && s->stream.exchange))
+    if (!stuck && !late)
         return;
     abandon(s, H2_CANCEL);
     stream_arrived_failure(&s->stream, FAULT_CLIENT_GONE, stuck ? "the client does not read" : "request body timed out",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * h2_server: HTTP/2 as a server on a client connection: binds http/h2_session to the connection's wire and each of its streams to an
- * exchange. One flush per turn for all streams (wire.fill).
+ * h2_server: HTTP/2 as a server on a client connection: binds http/h2_session to the connection's wire and each of its
+ * streams to an exchange. One flush per turn for all streams (wire.fill).
  */
 #ifndef POSTERN_GATEWAY_H2_SERVER_H
 #define POSTERN_GATEWAY_H2_SERVER_H
@@ -20,8 +20,8 @@ void h2_server_input(struct h2_server *server, struct span bytes);
 /* The connection waits too long (preface, or idle without streams): GOAWAY and close. */
 void h2_server_overdue(struct h2_server *server);
 /*
- * The connection's timer fires at `now`: keepalive PING when due, close when one stays unanswered, time limits of single streams
- * (head, body). Returns when it wants to be called again, at the latest `next`.
+ * The connection's timer fires at `now`: keepalive PING when due, close when one stays unanswered, time limits of
+ * single streams (head, body). Returns when it wants to be called again, at the latest `next`.
  */
 uint64_t h2_server_tick(struct h2_server *server, uint64_t now, uint64_t next);
 /* The connection is going: tells the exchanges of open streams. */
