@@ -55,16 +55,16 @@ static void fire(struct timer *timer)
     }
     if (limit != UINT64_MAX && now >= conn->since + limit) {
         overdue(conn);
-        if (conn->closed)
+        if (conn->retired)
             return;
         limit = patience(conn);
     }
     uint64_t next = now + write_limit;
     if (limit != UINT64_MAX && conn->since + limit > now && conn->since + limit < next)
         next = conn->since + limit;
-    if (conn->protocol == CLIENT_H2)
+    if (conn->protocol == CLIENT_H2 && !conn->closed)
         next = h2_server_tick(conn->h2, now, next);
-    if (!conn->closed)
+    if (!conn->retired)
         timer_set(conn->worker->loop, timer, next);
 }
 
@@ -74,7 +74,7 @@ void client_conn_wait(struct client_conn *conn, enum client_waits what)
     conn->since = loop_now(conn->worker->loop);
     uint64_t limit = patience(conn);
     /* Only a deadline earlier than the one set needs the timer. */
-    if (limit != UINT64_MAX && !conn->closed &&
+    if (limit != UINT64_MAX && !conn->retired &&
         (!timer_is_set(&conn->timer) || conn->timer.deadline > conn->since + limit))
         timer_set(conn->worker->loop, &conn->timer, conn->since + limit);
 }
@@ -125,6 +125,8 @@ static void detect(struct client_conn *conn, struct span bytes)
 
 static void eof(struct client_conn *conn)
 {
+    if (conn->closed)
+        return;
     if (conn->protocol == CLIENT_H1)
         h1_server_eof(&conn->h1);
     else
@@ -137,9 +139,9 @@ static void readable(struct client_conn *conn)
     ssize_t got = transport_read(conn->wire.transport, scratch, LOOP_SCRATCH);
     if (got > 0) {
         struct span bytes = span_of(scratch, (size_t)got);
-        if (conn->protocol == CLIENT_DETECT)
+        if (conn->protocol == CLIENT_DETECT && !conn->closed)
             detect(conn, bytes);
-        else
+        else if (!conn->closed)
             deliver(conn, bytes);
     } else if (got == TRANSPORT_EOF) {
         eof(conn);
@@ -207,7 +209,7 @@ static void free_conn(void *object)
 /* Off all lists, to be freed at the end of the turn. */
 static void retire(struct client_conn *conn)
 {
-    conn->closed = true;
+    conn->closed = conn->retired = true;
     timer_clear(conn->worker->loop, &conn->timer);
     buffer_finish(&conn->first);
     list_remove(&conn->link);
@@ -215,34 +217,63 @@ static void retire(struct client_conn *conn)
     loop_bury(conn->worker->loop, conn, free_conn);
 }
 
+static void finish_protocol(struct client_conn *conn, const char *reason)
+{
+    conn->closed = true;
+    if (conn->protocol == CLIENT_H1)
+        h1_server_finish(&conn->h1, reason);
+    else if (conn->protocol == CLIENT_H2)
+        h2_server_finish(conn->h2, reason);
+}
+
 void client_conn_close(struct client_conn *conn)
 {
-    if (conn->closed)
+    if (conn->retired)
         return;
-    conn->closed = true;
+    bool spoken = !conn->closed;
+    conn->closed = conn->retired = true;
     wire_close(&conn->wire);
-    if (conn->protocol == CLIENT_H1)
-        h1_server_finish(&conn->h1, "connection lost");
-    else if (conn->protocol == CLIENT_H2)
-        h2_server_finish(conn->h2, "connection lost");
+    if (spoken)
+        finish_protocol(conn, "connection lost");
     retire(conn);
+}
+
+static void leave(struct client_conn *conn)
+{
+    conn->retired = true;
+    wire_close_gently(&conn->wire);
+    retire(conn);
+}
+
+static void leaving_sent(struct wire *wire)
+{
+    struct client_conn *conn = CONTAINER_OF(wire, struct client_conn, wire);
+    if (!conn->retired && wire_pending(wire) == 0)
+        leave(conn);
 }
 
 void client_conn_finish(struct client_conn *conn)
 {
     if (conn->closed)
         return;
-    conn->closed = true;
-    if (conn->protocol == CLIENT_H1)
-        h1_server_finish(&conn->h1, "connection closed");
-    else if (conn->protocol == CLIENT_H2)
-        h2_server_finish(conn->h2, "connection closed");
-    wire_close_gently(&conn->wire);
-    retire(conn);
+    finish_protocol(conn, "connection closed");
+    (void)wire_flush(&conn->wire);
+    if (conn->retired)
+        return;
+    if (wire_pending(&conn->wire) == 0) {
+        leave(conn);
+        return;
+    }
+    /* The timer looks after a peer that does not read (timeouts.write); what it sends is thrown away. */
+    conn->wire.sent = leaving_sent;
+    client_conn_wait(conn, CLIENT_ANSWER);
+    transport_want(conn->wire.transport, true);
 }
 
 void client_conn_drain(struct client_conn *conn)
 {
+    if (conn->closed)
+        return;
     if (conn->protocol == CLIENT_H2)
         h2_server_drain(conn->h2);
     else if (conn->protocol == CLIENT_DETECT || h1_server_idle(&conn->h1))

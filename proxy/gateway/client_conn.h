@@ -31,7 +31,8 @@ struct client_conn {
     uint64_t since; /* loop time at which the present wait began or last progressed */
     struct timer timer;
     struct buffer first; /* bytes before the protocol is known */
-    bool closed;
+    bool closed;   /* nothing is spoken any more; bytes of the last answer may still wait for the peer to read */
+    bool retired;  /* off all lists, freed at the end of the turn */
     bool used;     /* at least one request has been answered */
     char peer[ADDRESS_TEXT];
     struct span peer_text;

@@ -13,26 +13,6 @@
 
 static void request_phase(struct exchange *exchange);
 
-void collect_start(struct exchange *exchange)
-{
-    const struct message *request = &exchange->request;
-    bool has_body = request->framing == BODY_LENGTH ? request->body_length > 0 : request->framing == BODY_CHUNKED;
-    struct span message;
-    enum fault refused = asked_reader(exchange, &message);
-    if (refused != FAULT_NONE) {
-        respond_fault_text(exchange, refused, message, (struct span){0});
-        return;
-    }
-    exchange_enter(exchange, EXCHANGE_COLLECT);
-    exchange->streaming_body = !exchange->inspected && has_body && !exchange->request_complete;
-    if (request->expect_continue && !exchange->request_complete && exchange->client) {
-        struct message interim = {.version = request->version, .status = 100, .framing = BODY_NONE, .keep_alive = true};
-        exchange->client->ops->head(exchange->client, &interim, false);
-    }
-    if (!exchange->inspected || exchange->request_complete)
-        request_phase(exchange);
-}
-
 /* ---- bytes ---- */
 
 static void reader_failed(struct exchange *exchange)
@@ -66,6 +46,44 @@ static void collect(struct exchange *exchange, struct span bytes)
     buffer_append(&exchange->body, bytes);
     if (request_feed(exchange->reader, bytes) != FAULT_NONE)
         reader_failed(exchange);
+}
+
+/* What came while a head hook waited is the beginning of the body, perhaps all of it. */
+static void take_early(struct exchange *exchange)
+{
+    struct buffer early = exchange->body;
+    exchange->body = (struct buffer){0};
+    if (buffer_len(&early))
+        collect(exchange, buffer_span(&early));
+    buffer_finish(&early);
+    if (exchange->state != EXCHANGE_COLLECT || list_linked(&exchange->starved))
+        return;
+    if (exchange->request_complete)
+        request_phase(exchange);
+    else if (exchange->client)
+        exchange->client->ops->want(exchange->client, true);
+}
+
+void collect_start(struct exchange *exchange)
+{
+    const struct message *request = &exchange->request;
+    bool has_body = request->framing == BODY_LENGTH ? request->body_length > 0 : request->framing == BODY_CHUNKED;
+    struct span message;
+    enum fault refused = asked_reader(exchange, &message);
+    if (refused != FAULT_NONE) {
+        respond_fault_text(exchange, refused, message, (struct span){0});
+        return;
+    }
+    exchange_enter(exchange, EXCHANGE_COLLECT);
+    exchange->streaming_body = !exchange->inspected && has_body;
+    if (request->expect_continue && !exchange->request_complete && exchange->client) {
+        struct message interim = {.version = request->version, .status = 100, .framing = BODY_NONE, .keep_alive = true};
+        exchange->client->ops->head(exchange->client, &interim, false);
+    }
+    if (exchange->inspected)
+        take_early(exchange);
+    else
+        request_phase(exchange);
 }
 
 void collect_resume(struct exchange *exchange)

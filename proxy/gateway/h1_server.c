@@ -280,7 +280,9 @@ static void op_want(struct stream *stream, bool more)
     if (server->wants == more)
         return;
     server->wants = more;
-    if (more && buffer_len(&server->ahead))
+    /* The last bytes may have been taken and the end not yet been told. */
+    bool more_to_tell = buffer_len(&server->ahead) || (server->begun && server->reader.state == H1_AT_END);
+    if (more && more_to_tell)
         loop_post(server->conn->worker->loop, &server->task);
     update_interest(server);
 }

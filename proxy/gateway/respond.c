@@ -167,7 +167,7 @@ void exchange_response_head_passed(struct exchange *exchange)
     if (end)
         exchange->response_complete = true;
     bool local_bytes = exchange->local_answer && !exchange->source;
-    if (end && (local_bytes || head_only(exchange)))
+    if (end && local_bytes)
         exchange_end(exchange, exchange->fault ? OUTCOME_FAILED : OUTCOME_ANSWERED);
     else if (local_bytes)
         send_local_body(exchange);
@@ -193,16 +193,17 @@ void exchange_response_end(struct exchange *exchange, const struct fields *trail
 
 void exchange_response_body_passed(struct exchange *exchange, struct span bytes, bool hidden, bool last)
 {
-    struct stream *client = exchange->client;
-    if (!client || exchange->state == EXCHANGE_DONE)
+    if (exchange->state == EXCHANGE_DONE)
         return;
-    if (bytes.len && !hidden && !exchange->response_complete) {
+    /* An answer without a body has left the client's stream with its head; its source still tells the end. */
+    struct stream *client = exchange->client;
+    if (client && bytes.len && !hidden && !exchange->response_complete) {
         exchange->bytes_out += bytes.len;
         client->ops->body(client, bytes);
     }
     if (!last)
         return;
-    if (!exchange->response_complete) {
+    if (client && !exchange->response_complete) {
         exchange->response_complete = true;
         client->ops->end(client, NULL);
     }
