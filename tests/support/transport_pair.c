@@ -21,6 +21,8 @@ struct pair_end {
     unsigned reads, writes;
 };
 
+static uint64_t activity;
+
 static struct pair_end *end_of(const struct transport *t)
 {
     return (struct pair_end *)(uintptr_t)t;
@@ -48,6 +50,7 @@ static ssize_t pair_read(struct transport *t, char *into, size_t size)
 {
     struct pair_end *end = end_of(t);
     end->reads++;
+    activity++;
     if (end->reset) {
         end->told = true;
         return TRANSPORT_ERROR;
@@ -70,6 +73,7 @@ static ssize_t pair_write(struct transport *t, const struct iovec *iov, int coun
 {
     struct pair_end *end = end_of(t);
     end->writes++;
+    activity++;
     if (end->reset || !end->other) {
         end->reset = true;
         end->told = true;
@@ -206,4 +210,9 @@ unsigned transport_pair_reads(const struct transport *end)
 unsigned transport_pair_writes(const struct transport *end)
 {
     return end_of(end)->writes;
+}
+
+uint64_t transport_pair_activity(void)
+{
+    return activity;
 }

@@ -27,5 +27,7 @@ void transport_pair_limit(struct transport *end, const struct transport_pair_opt
 /* Calls of read and write on this end that went to the pair, as a gauge of system calls. */
 unsigned transport_pair_reads(const struct transport *end);
 unsigned transport_pair_writes(const struct transport *end);
+/* All calls of read and write on any pair so far: when it stands still, nothing moves. */
+uint64_t transport_pair_activity(void);
 
 #endif
