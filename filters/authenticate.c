@@ -55,9 +55,9 @@ struct state {
     struct refusal why; /* empty: nothing was refused */
 };
 
-/* ---- identities ---- */
+/* ---- callers ---- */
 
-bool identity_name_is_usable(struct span text)
+bool caller_name_is_usable(struct span text)
 {
     for (size_t i = 0; i < text.len; i++)
         if ((unsigned char)text.ptr[i] < 0x20 || text.ptr[i] == 0x7f)
@@ -65,19 +65,19 @@ bool identity_name_is_usable(struct span text)
     return text.len > 0 && text.len <= NAME_BYTES;
 }
 
-void identity_enter(struct exchange *exchange, struct span method, const struct identity *identity)
+void caller_enter(struct exchange *exchange, struct span method, const struct caller *caller)
 {
     struct arena *arena = &exchange->arena;
     struct consumer *consumer = &exchange->consumer;
-    consumer->name = arena_copy(arena, identity->name);
+    consumer->name = arena_copy(arena, caller->name);
     consumer->method = method;
-    consumer->group_count = identity->group_count;
-    consumer->groups = identity->group_count ? ARENA_ARRAY(arena, struct span, identity->group_count) : NULL;
-    for (unsigned i = 0; i < identity->group_count; i++)
-        consumer->groups[i] = arena_copy(arena, identity->groups[i]);
-    for (unsigned i = 0; i < identity->attribute_count; i++)
-        fields_add(&consumer->attributes, arena, arena_copy(arena, identity->attributes[i].name),
-                   arena_copy(arena, identity->attributes[i].value));
+    consumer->group_count = caller->group_count;
+    consumer->groups = caller->group_count ? ARENA_ARRAY(arena, struct span, caller->group_count) : NULL;
+    for (unsigned i = 0; i < caller->group_count; i++)
+        consumer->groups[i] = arena_copy(arena, caller->groups[i]);
+    for (unsigned i = 0; i < caller->attribute_count; i++)
+        fields_add(&consumer->attributes, arena, arena_copy(arena, caller->attributes[i].name),
+                   arena_copy(arena, caller->attributes[i].value));
 }
 
 /* ---- credentials shown ---- */
@@ -116,12 +116,12 @@ static enum method_result try_key(struct method *method, struct exchange *exchan
     case KEY_GOOD:
         break;
     }
-    struct identity identity = {.name = record->consumer,
-                                .groups = record->groups,
-                                .group_count = record->group_count,
-                                .attributes = record->attributes,
-                                .attribute_count = record->attribute_count};
-    identity_enter(exchange, method_words[METHOD_API_KEY], &identity);
+    struct caller caller = {.name = record->consumer,
+                            .groups = record->groups,
+                            .group_count = record->group_count,
+                            .attributes = record->attributes,
+                            .attribute_count = record->attribute_count};
+    caller_enter(exchange, method_words[METHOD_API_KEY], &caller);
     return METHOD_GOOD;
 }
 
@@ -161,8 +161,8 @@ static bool matches(const struct certificate_settings *settings, struct span nam
 {
     for (size_t i = 0; i < settings->match.count; i++)
         if (span_matches(name, settings->match.items[i]))
-            return identity_name_is_usable(name);
-    return settings->match.count == 0 && identity_name_is_usable(name);
+            return caller_name_is_usable(name);
+    return settings->match.count == 0 && caller_name_is_usable(name);
 }
 
 static enum method_result try_certificate(const struct certificate_settings *settings, struct exchange *exchange,
@@ -177,9 +177,9 @@ static enum method_result try_certificate(const struct certificate_settings *set
     for (size_t i = 0; i < count; i++) {
         if (!matches(settings, names[i]))
             continue;
-        struct identity identity = {
+        struct caller caller = {
             .name = names[i], .groups = settings->groups.items, .group_count = (unsigned)settings->groups.count};
-        identity_enter(exchange, method_words[METHOD_CLIENT_CERTIFICATE], &identity);
+        caller_enter(exchange, method_words[METHOD_CLIENT_CERTIFICATE], &caller);
         return METHOD_GOOD;
     }
     *why = (struct refusal){.word = SPAN("wrong_name"), .text = SPAN("the certificate names nobody who may enter")};
@@ -188,10 +188,10 @@ static enum method_result try_certificate(const struct certificate_settings *set
 
 static enum method_result try_peer(const struct peer_settings *settings, struct exchange *exchange)
 {
-    struct identity identity = {.name = settings->name.len ? settings->name : settings->consumer.value,
-                                .groups = settings->groups.items,
-                                .group_count = (unsigned)settings->groups.count};
-    identity_enter(exchange, method_words[METHOD_PEER], &identity);
+    struct caller caller = {.name = settings->name.len ? settings->name : settings->consumer.value,
+                            .groups = settings->groups.items,
+                            .group_count = (unsigned)settings->groups.count};
+    caller_enter(exchange, method_words[METHOD_PEER], &caller);
     return METHOD_GOOD;
 }
 

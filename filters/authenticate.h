@@ -81,8 +81,8 @@ struct refusal {
     struct span word, text;
 };
 
-/* Who was found, wherever the texts lie; identity_enter copies them. */
-struct identity {
+/* Who was found, wherever the texts lie; caller_enter copies them. */
+struct caller {
     struct span name;
     const struct span *groups;
     unsigned group_count;
@@ -91,9 +91,9 @@ struct identity {
 };
 
 /* Makes it the exchange's consumer. `method` is static. */
-void identity_enter(struct exchange *exchange, struct span method, const struct identity *identity);
+void caller_enter(struct exchange *exchange, struct span method, const struct caller *caller);
 /* Whether the text can be a name: 1 to 512 bytes without control characters. */
-bool identity_name_is_usable(struct span text);
+bool caller_name_is_usable(struct span text);
 
 /* ---- jwt: one worker's part ---- */
 

@@ -23,7 +23,7 @@ struct verified {
     uint64_t hash;
     uint64_t expires;    /* seconds since 1970 */
     uint64_t generation; /* of the key set */
-    struct identity identity;
+    struct caller caller;
 };
 
 struct jwt_method {
@@ -101,7 +101,7 @@ static const struct verified *recall(struct jwt_method *method, struct span toke
     return NULL;
 }
 
-static void copy_identity(struct arena *arena, const struct identity *from, struct identity *to)
+static void copy_caller(struct arena *arena, const struct caller *from, struct caller *to)
 {
     struct span *groups = ARENA_ARRAY(arena, struct span, from->group_count + 1);
     struct setting_pair *attributes = ARENA_ARRAY(arena, struct setting_pair, from->attribute_count + 1);
@@ -116,7 +116,7 @@ static void copy_identity(struct arena *arena, const struct identity *from, stru
     to->attributes = attributes;
 }
 
-static void remember(struct jwt_method *method, struct span token, uint64_t expires, const struct identity *identity)
+static void remember(struct jwt_method *method, struct span token, uint64_t expires, const struct caller *caller)
 {
     struct arena arena;
     uint64_t hash;
@@ -128,14 +128,14 @@ static void remember(struct jwt_method *method, struct span token, uint64_t expi
     verified->hash = hash;
     verified->expires = expires;
     verified->generation = issuer_keys_generation(method->keys);
-    copy_identity(&arena, identity, &verified->identity);
+    copy_caller(&arena, caller, &verified->caller);
     verified->arena = arena;
     *slot = verified;
 }
 
 /* ---- claims ---- */
 
-static bool read_groups(const struct jwt *token, struct span claim, struct arena *arena, struct identity *ret)
+static bool read_groups(const struct jwt *token, struct span claim, struct arena *arena, struct caller *ret)
 {
     struct json_value value;
     struct span *words;
@@ -145,7 +145,7 @@ static bool read_groups(const struct jwt *token, struct span claim, struct arena
     if (!jwt_claim_words(token, claim, arena, &words, &count) || count > GROUPS_MAX)
         return false;
     for (size_t i = 0; i < count; i++)
-        if (!identity_name_is_usable(words[i]))
+        if (!caller_name_is_usable(words[i]))
             return false;
     ret->groups = words;
     ret->group_count = (unsigned)count;
@@ -153,22 +153,22 @@ static bool read_groups(const struct jwt *token, struct span claim, struct arena
 }
 
 static void read_attributes(const struct jwt *token, const struct setting_pairs *wanted, struct arena *arena,
-                            struct identity *ret)
+                            struct caller *ret)
 {
     struct setting_pair *pairs = ARENA_ARRAY(arena, struct setting_pair, wanted->count + 1);
     for (size_t i = 0; i < wanted->count; i++) {
         struct span value;
-        if (jwt_claim_text(token, wanted->items[i].value, arena, &value) && identity_name_is_usable(value))
+        if (jwt_claim_text(token, wanted->items[i].value, arena, &value) && caller_name_is_usable(value))
             pairs[ret->attribute_count++] = (struct setting_pair){.name = wanted->items[i].name, .value = value};
     }
     ret->attributes = pairs;
 }
 
-static enum jwt_problem read_identity(const struct jwt_settings *settings, const struct jwt *token, struct arena *arena,
-                                      struct identity *ret)
+static enum jwt_problem read_caller(const struct jwt_settings *settings, const struct jwt *token, struct arena *arena,
+                                    struct caller *ret)
 {
-    *ret = (struct identity){0};
-    if (!jwt_claim_text(token, settings->consumer_claim, arena, &ret->name) || !identity_name_is_usable(ret->name) ||
+    *ret = (struct caller){0};
+    if (!jwt_claim_text(token, settings->consumer_claim, arena, &ret->name) || !caller_name_is_usable(ret->name) ||
         !read_groups(token, settings->groups_claim, arena, ret))
         return JWT_CLAIM;
     read_attributes(token, &settings->attributes, arena, ret);
@@ -195,16 +195,16 @@ static enum jwt_problem judge(struct jwt_method *method, struct exchange *exchan
                               .skew = settings->skew / CLOCK_SECOND};
     unsigned algorithms = settings->algorithms ? (unsigned)settings->algorithms : (1u << CRYPTO_ALGORITHM_COUNT) - 1;
     uint64_t expires;
-    struct identity identity;
+    struct caller caller;
     enum jwt_problem problem = jwt_verify(token, issuer_keys_now(method->keys), algorithms);
     if (problem == JWT_NONE)
         problem = jwt_check_claims(token, &rules, now, &expires);
     if (problem == JWT_NONE)
-        problem = read_identity(settings, token, arena, &identity);
+        problem = read_caller(settings, token, arena, &caller);
     if (problem != JWT_NONE)
         return problem;
-    remember(method, text, expires, &identity);
-    identity_enter(exchange, SPAN("jwt"), &identity);
+    remember(method, text, expires, &caller);
+    caller_enter(exchange, SPAN("jwt"), &caller);
     return JWT_NONE;
 }
 
@@ -215,7 +215,7 @@ enum method_result jwt_method_try(struct jwt_method *method, struct exchange *ex
     uint64_t now = loop_wall(loop) / CLOCK_SECOND;
     const struct verified *known = recall(method, token, now);
     if (known) {
-        identity_enter(exchange, SPAN("jwt"), &known->identity);
+        caller_enter(exchange, SPAN("jwt"), &known->caller);
         return METHOD_GOOD;
     }
     struct jwt parsed;
