@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "gateway/attempt_answer.h"
 #include "gateway/collect.h"
+#include "gateway/credentials.h"
 #include "gateway/exchange.h"
 #include "gateway/local_stream.h"
 #include "gateway/target_state.h"
@@ -11,7 +12,10 @@
 #include "gateway/worker.h"
 #include "openai/dialect.h"
 
-static void start(struct attempts *all, const struct model_target *to, bool fresh, bool plain);
+/* Longest wait for a token; a client that waits for the answer has more patience than for the lack of one. */
+#define CREDENTIAL_WAIT (30 * CLOCK_SECOND)
+
+static void start(struct attempts *all, const struct model_target *to, const struct attempt *before, unsigned how);
 
 /* ---- the series ---- */
 
@@ -52,7 +56,7 @@ void attempts_next(struct attempts *all)
         return;
     }
     all->made++;
-    start(all, all->order[all->next++], false, false);
+    start(all, all->order[all->next++], NULL, 0);
 }
 
 void attempts_cancel(struct attempts *all)
@@ -137,33 +141,70 @@ static void leased(struct lease *lease, struct stream *stream, enum fault why, c
     fail_early(attempt, why, detail);
 }
 
-static void start(struct attempts *all, const struct model_target *to, bool fresh, bool plain)
+static void lease_stream(struct attempt *attempt)
+{
+    struct exchange *exchange = attempt->exchange;
+    const struct target *target = attempt->to->target;
+    attempt->state = ATTEMPT_LEASING;
+    if (target->config->mock)
+        attempt->stream = mock_stream_create(exchange->worker, target, attempt);
+    else
+        attempt->stream =
+            pool_lease(pool_get(exchange->worker, target), &attempt->lease, attempt, attempt->fresh, leased);
+    if (attempt->stream)
+        attempt_send(attempt);
+}
+
+static void credential_came(struct credential_wait *wait, enum fault why, const char *detail)
+{
+    struct attempt *attempt = CONTAINER_OF(wait, struct attempt, credential);
+    if (why == FAULT_NONE)
+        lease_stream(attempt);
+    else
+        fail_early(attempt, why, detail);
+}
+
+static void await_credential(struct attempt *attempt)
+{
+    struct exchange *exchange = attempt->exchange;
+    struct credential_wait *wait = &attempt->credential;
+    uint64_t patience = upstream_read_timeout(&exchange->request);
+    if (!patience)
+        patience = attempt->to->target->config->timeouts.first_byte;
+    wait->done = credential_came;
+    wait->timeout = patience < CREDENTIAL_WAIT ? patience : CREDENTIAL_WAIT;
+    wait->patient = !attempts_left(attempt->all);
+    credential_start(exchange->worker, exchange->snapshot, attempt->to->target, &exchange->pendings, wait);
+}
+
+static void start(struct attempts *all, const struct model_target *to, const struct attempt *before, unsigned how)
 {
     struct exchange *exchange = all->exchange;
     struct attempt *attempt = ARENA_NEW(&exchange->arena, struct attempt);
     attempt->all = all;
     attempt->exchange = exchange;
     attempt->to = to;
-    attempt->fresh = fresh;
-    attempt->plain = plain;
-    attempt->record = fresh || plain ? all->last : record_new(all, to);
-    attempt->state = ATTEMPT_LEASING;
+    attempt->fresh = (how & AGAIN_FRESH) || (before && before->fresh);
+    attempt->plain = (how & AGAIN_PLAIN) || (before && before->plain);
+    attempt->renewed = (how & AGAIN_RENEWED) || (before && before->renewed);
+    if (how & AGAIN_RENEWED)
+        attempt->credential.beyond = before->credential_generation;
+    attempt->record = before ? all->last : record_new(all, to);
+    attempt->state = ATTEMPT_CREDENTIAL;
     all->current = attempt;
     if (exchange->inspected)
         attempt_prepare_edits(attempt);
-    const struct target *target = to->target;
-    if (target->config->mock)
-        attempt->stream = mock_stream_create(exchange->worker, target, attempt);
+    /* Before the connection: one that is leased to somebody who waits for a token serves nobody. */
+    if (credential_ready(exchange->worker, exchange->snapshot, to->target, attempt->credential.beyond))
+        lease_stream(attempt);
     else
-        attempt->stream = pool_lease(pool_get(exchange->worker, target), &attempt->lease, attempt, fresh, leased);
-    if (attempt->stream)
-        attempt_send(attempt);
+        await_credential(attempt);
 }
 
-void attempt_again(struct attempt *attempt, bool fresh, bool plain)
+void attempt_again(struct attempt *attempt, enum attempt_again how)
 {
     attempt_leave(attempt, FAULT_NONE);
-    start(attempt->all, attempt->to, fresh || attempt->fresh, plain || attempt->plain);
+    start(attempt->all, attempt->to, attempt, how);
 }
 
 /* ---- sending ---- */
@@ -183,15 +224,25 @@ static void send_body(struct attempt *attempt)
     }
 }
 
+static void give_back(struct attempt *attempt, enum fault why, const char *detail)
+{
+    struct stream *stream = attempt->stream;
+    attempt->stream = NULL;
+    stream->ops->reset(stream, why);
+    fail_early(attempt, why, detail);
+}
+
 void attempt_send(struct attempt *attempt)
 {
     struct exchange *exchange = attempt->exchange;
     struct message request;
     if (!upstream_request(attempt, &request)) {
-        struct stream *stream = attempt->stream;
-        attempt->stream = NULL;
-        stream->ops->reset(stream, FAULT_MODEL_NOT_FOUND);
-        fail_early(attempt, FAULT_MODEL_NOT_FOUND, "the model name cannot be a path segment");
+        give_back(attempt, FAULT_MODEL_NOT_FOUND, "the model name cannot be a path segment");
+        return;
+    }
+    if (!credential_apply(exchange->worker, exchange->snapshot, attempt->to->target, &exchange->scratch,
+                          &request.fields, &attempt->credential_generation)) {
+        give_back(attempt, FAULT_CREDENTIAL_UNAVAILABLE, "the token ended while the connection was made");
         return;
     }
     attempt->state = ATTEMPT_SENDING;
@@ -245,7 +296,7 @@ void attempt_room(struct attempt *attempt)
 bool attempts_wants_body(const struct attempts *all)
 {
     const struct attempt *attempt = all ? all->current : NULL;
-    return attempt && attempt->stream && attempt->state != ATTEMPT_LEASING && !attempt->request_sent &&
+    return attempt && attempt->stream && attempt->state >= ATTEMPT_SENDING && !attempt->request_sent &&
            !attempt->stream->congested;
 }
 
@@ -268,8 +319,8 @@ void attempts_request_body(struct attempts *all, struct span bytes, bool last)
 /* ---- time ---- */
 
 /*
- * One timer for all phases. Bytes only note when they came (last_byte_at); the timer looks at that when it fires, so a passing chunk
- * touches no timer.
+ * One timer for all phases. Bytes only note when they came (last_byte_at); the timer looks at that when it fires, so a
+ * passing chunk touches no timer.
  */
 void attempt_arm(struct attempt *attempt, uint64_t patience)
 {
@@ -298,8 +349,9 @@ void attempt_timed_out(struct timer *timer)
         timer_set(loop, timer, next);
         return;
     }
-    enum fault why = total ? FAULT_TOTAL_TIMEOUT
-                           : attempt->state == ATTEMPT_WAITING ? FAULT_FIRST_BYTE_TIMEOUT : FAULT_IDLE_TIMEOUT;
+    enum fault why = total                               ? FAULT_TOTAL_TIMEOUT
+                     : attempt->state == ATTEMPT_WAITING ? FAULT_FIRST_BYTE_TIMEOUT
+                                                         : FAULT_IDLE_TIMEOUT;
     struct stream *stream = attempt->stream;
     attempt->stream = NULL;
     if (stream)
@@ -315,6 +367,7 @@ void attempt_leave(struct attempt *attempt, enum fault why)
         return;
     attempt->state = ATTEMPT_OVER;
     timer_clear(attempt->exchange->worker->loop, &attempt->timer);
+    pending_cancel(&attempt->credential.pending);
     pending_cancel(&attempt->lease.pending);
     if (attempt->stream) {
         struct stream *stream = attempt->stream;

@@ -113,15 +113,54 @@ static void note_cooldown(struct attempt *attempt)
     uint64_t wait = upstream_retry_after(&attempt->response, loop_wall(exchange->worker->loop));
     uint64_t most = exchange->snapshot->config->attempts.max_cooldown;
     if (wait)
-        target_state_cool(attempt->to->state,
-                          loop_now(exchange->worker->loop) + (wait < most ? wait : most));
+        target_state_cool(attempt->to->state, loop_now(exchange->worker->loop) + (wait < most ? wait : most));
 }
 
-static enum fault status_fault(const struct attempt *attempt, bool refused)
+static enum fault status_fault(const struct attempt *attempt)
 {
-    if (refused)
-        return FAULT_UPSTREAM_CREDENTIAL;
     return attempt->response.status == 429 ? FAULT_RATE_LIMITED : FAULT_UPSTREAM_ERROR;
+}
+
+/* The target does not take our credential: another one may. The client is never told 401 for a key that is not its own.
+ */
+static void move_on_refused(struct attempt *attempt)
+{
+    struct exchange *exchange = attempt->exchange;
+    bool left = attempts_left(attempt->all);
+    attempt->record->fault = FAULT_UPSTREAM_CREDENTIAL;
+    attempt_leave(attempt, left ? FAULT_UPSTREAM_CREDENTIAL : FAULT_NONE);
+    if (left)
+        attempts_next(attempt->all);
+    else
+        exchange_fail(exchange, FAULT_UPSTREAM_CREDENTIAL, (struct span){0}, (struct span){0});
+}
+
+/* Whether a 401 may be answered by the same request, and its body is worth a look. */
+static bool may_ask_again(const struct attempt *attempt)
+{
+    return attempt->credential_generation && !attempt->renewed && (attempt->all->replayable || !attempt->body_begun);
+}
+
+/*
+ * The 401 is whole. A missing role is a 401 too (A new token would not have it either), and so is a token that is as
+ * good as new: neither is asked about again.
+ */
+static void judge_refusal(struct attempt *attempt)
+{
+    struct exchange *exchange = attempt->exchange;
+    const struct target *target = attempt->to->target;
+    struct upstream_error error;
+    attempt->check_refusal = false;
+    bool read = upstream_error_read(buffer_span(&attempt->held), &exchange->arena, &error);
+    buffer_finish(&attempt->held);
+    if (read && span_equal_nocase(error.code, SPAN("PermissionDenied"))) {
+        credential_lacks_role(exchange->worker, exchange->snapshot, target, attempt->response.status);
+        move_on_refused(attempt);
+    } else if (credential_may_renew(exchange->worker, exchange->snapshot, target, attempt->credential_generation)) {
+        attempt_again(attempt, AGAIN_RENEWED);
+    } else {
+        move_on_refused(attempt);
+    }
 }
 
 void attempt_response_head(struct attempt *attempt, struct message *head, bool end)
@@ -135,20 +174,23 @@ void attempt_response_head(struct attempt *attempt, struct message *head, bool e
         exchange->first_byte_at = clock_monotonic();
     note_cooldown(attempt);
     bool refused = (status == 401 || status == 403) && credential_is_ours(attempt->to->target);
-    if ((refused || status_is_retryable(status)) && attempts_left(attempt->all)) {
-        attempt_over(attempt, status_fault(attempt, refused), NULL);
-        attempt->record->fault = status_fault(attempt, refused);
+    attempt->check_refusal = status == 401 && refused && !end && may_ask_again(attempt);
+    if (attempt->check_refusal) {
+        attempt->state = ATTEMPT_HOLDING;
+        attempt_arm(attempt, attempt->to->target->config->timeouts.idle);
+        return;
+    }
+    if (status_is_retryable(status) && attempts_left(attempt->all)) {
+        attempt_over(attempt, status_fault(attempt), NULL);
         attempts_next(attempt->all);
         return;
     }
     if (refused) {
-        attempt->record->fault = FAULT_UPSTREAM_CREDENTIAL;
-        attempt_leave(attempt, FAULT_NONE);
-        exchange_fail(exchange, FAULT_UPSTREAM_CREDENTIAL, (struct span){0}, (struct span){0});
+        move_on_refused(attempt);
         return;
     }
     if (status >= 400)
-        attempt->record->fault = status_is_retryable(status) ? status_fault(attempt, false) : FAULT_NONE;
+        attempt->record->fault = status_is_retryable(status) ? status_fault(attempt) : FAULT_NONE;
     attempt->check_error = status == 400 && attempt->usage_added && !attempt->plain && !end;
     choose_watch(attempt);
     attempt->state = ATTEMPT_HOLDING;
@@ -273,7 +315,10 @@ void attempt_response_body(struct attempt *attempt, struct span bytes)
 {
     struct exchange *exchange = attempt->exchange;
     attempt->last_byte_at = loop_now(exchange->worker->loop);
-    if (attempt->check_error) {
+    if (attempt->check_refusal) {
+        if (buffer_len(&attempt->held) + bytes.len <= ATTEMPT_HELD_MAX)
+            buffer_append(&attempt->held, bytes);
+    } else if (attempt->check_error) {
         buffer_append(&attempt->held, bytes);
         if (buffer_len(&attempt->held) <= ATTEMPT_HELD_MAX)
             return;
@@ -300,7 +345,7 @@ static bool tried_without_usage(struct attempt *attempt)
         !error.names_stream_options)
         return false;
     buffer_finish(&attempt->held);
-    attempt_again(attempt, false, true);
+    attempt_again(attempt, AGAIN_PLAIN);
     return true;
 }
 
@@ -318,6 +363,10 @@ void attempt_response_end(struct attempt *attempt, const struct fields *trailers
     struct exchange *exchange = attempt->exchange;
     attempt->stream = NULL; /* it has ended and forgotten us */
     exchange->answer_end_at = clock_monotonic();
+    if (attempt->check_refusal) {
+        judge_refusal(attempt);
+        return;
+    }
     if (attempt->check_error && tried_without_usage(attempt))
         return;
     if (broke_off(attempt)) {
@@ -350,10 +399,9 @@ void attempt_failed(struct attempt *attempt, enum fault why, const char *reason,
     attempt->stream = NULL;
     if (attempt->state == ATTEMPT_OVER)
         return;
-    bool fresh_try = !attempt->answered && retry_safe && !attempt->fresh &&
-                     (all->replayable || !attempt->body_begun);
+    bool fresh_try = !attempt->answered && retry_safe && !attempt->fresh && (all->replayable || !attempt->body_begun);
     if (fresh_try) {
-        attempt_again(attempt, true, false);
+        attempt_again(attempt, AGAIN_FRESH);
         return;
     }
     bool committed = attempt->committed;

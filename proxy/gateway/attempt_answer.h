@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What attempt.c (series, sending, time) and attempt_answer.c (the answer: retry or commit, taps, hiding) need of each other.
+ * What attempt.c (series, sending, time) and attempt_answer.c (the answer: retry or commit, taps, hiding) need of each
+ * other.
  */
 #ifndef POSTERN_GATEWAY_ATTEMPT_ANSWER_H
 #define POSTERN_GATEWAY_ATTEMPT_ANSWER_H
@@ -11,8 +12,13 @@
 void attempts_next(struct attempts *all);
 /* Whether another target may be tried. */
 bool attempts_left(const struct attempts *all);
-/* The same target once more: on a fresh connection, or without stream_options. Not a new attempt in the log. */
-void attempt_again(struct attempt *attempt, bool fresh, bool plain);
+/* The same target once more, differently: beside what this try has had already. Not a new attempt in the log. */
+enum attempt_again {
+    AGAIN_FRESH = 1,  /* on a fresh connection */
+    AGAIN_PLAIN = 2,  /* without stream_options */
+    AGAIN_RENEWED = 4 /* with a newer token */
+};
+void attempt_again(struct attempt *attempt, enum attempt_again how);
 /* The stream is leased: sends the request. */
 void attempt_send(struct attempt *attempt);
 /* The last byte of the request has been handed over. */

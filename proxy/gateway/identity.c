@@ -241,10 +241,9 @@ static struct span make_key(const struct maker *m)
     return copy;
 }
 
-bool identity_init(struct identity *ret, const struct config *config, const struct config_credential *credential,
+void identity_init(struct identity *ret, const struct config *config, const struct config_credential *credential,
                    struct span name, bool offline, struct arena *arena, struct report *report)
 {
-    size_t errors = report->errors;
     struct maker m = {.identity = ret, .config = config, .offline = offline, .arena = arena, .report = report};
     *ret = (struct identity){
         .config = credential, .kind = kind_of(credential), .name = credential->name.len ? credential->name : name};
@@ -257,7 +256,6 @@ bool identity_init(struct identity *ret, const struct config *config, const stru
     else if (ret->kind == IDENTITY_MANAGED)
         make_managed(&m, credential->managed_identity);
     ret->key = make_key(&m);
-    return report->errors == errors;
 }
 
 void identity_finish(struct identity *identity)

@@ -66,12 +66,11 @@ static inline bool identity_asks(const struct identity *identity)
 
 /*
  * Fills *ret; texts in the arena or the configuration. `name`: for messages, when the credential has none of its own.
- * With `offline` neither the environment nor files are looked at, and what depends on them stays empty. False when
- * something was reported; *ret can be finished either way.
+ * With `offline` neither the environment nor files are looked at, and what depends on them stays empty. Problems go
+ * to `report`; *ret can be finished either way.
  */
-MUST_CHECK bool identity_init(struct identity *ret, const struct config *config,
-                              const struct config_credential *credential, struct span name, bool offline,
-                              struct arena *arena, struct report *report);
+void identity_init(struct identity *ret, const struct config *config, const struct config_credential *credential,
+                   struct span name, bool offline, struct arena *arena, struct report *report);
 void identity_finish(struct identity *identity);
 
 /* The identity that an entry of config.credentials became; NULL when there is none of that name. */

@@ -90,7 +90,7 @@ static const struct identity *add_identity(struct builder *b, const struct confi
 {
     struct snapshot *snapshot = b->snapshot;
     struct identity *identity = &snapshot->identities[snapshot->identity_count++];
-    (void)identity_init(identity, snapshot->config, credential, name, b->offline, &snapshot->arena, b->report);
+    identity_init(identity, snapshot->config, credential, name, b->offline, &snapshot->arena, b->report);
     return identity;
 }
 

@@ -16,11 +16,13 @@
 
 /* ---- to the target ---- */
 
-static bool dropped_upstream(const struct field *field, bool inspected)
+/* `credentials`: the client's own go on. */
+static bool dropped_upstream(const struct field *field, bool inspected, bool credentials)
 {
     switch (field->id) {
     case FIELD_AUTHORIZATION:
     case FIELD_API_KEY:
+        return !credentials;
     case FIELD_PROXY_AUTHORIZATION:
     case FIELD_PROXY_AUTHENTICATE:
     case FIELD_COOKIE:
@@ -63,15 +65,16 @@ static void copy_fields(struct attempt *attempt, struct message *request)
 {
     struct exchange *exchange = attempt->exchange;
     const struct fields *from = &exchange->request.fields;
-    bool mock = attempt->to->target->config->mock != NULL;
+    bool mock = attempt->to->target->config->mock != NULL, credentials = credential_is_clients(attempt->to->target);
     request->fields = (struct fields){0};
     for (unsigned i = 0; i < from->count; i++) {
         const struct field *field = &from->at[i];
         bool steers_mock = mock && field->id == FIELD_OTHER && span_starts_with(field->name, SPAN("x-mock-"));
-        if (!steers_mock && dropped_upstream(field, exchange->inspected))
+        if (!steers_mock && dropped_upstream(field, exchange->inspected, credentials))
             continue;
         if (field->id == FIELD_SEC_WEBSOCKET_PROTOCOL)
-            fields_add_id(&request->fields, &exchange->scratch, field->id, without_key(&exchange->scratch, field->value));
+            fields_add_id(&request->fields, &exchange->scratch, field->id,
+                          without_key(&exchange->scratch, field->value));
         else if (field->id != FIELD_OTHER)
             fields_add_id(&request->fields, &exchange->scratch, field->id, field->value);
         else
@@ -89,7 +92,8 @@ static void configured_fields(struct attempt *attempt, struct message *request)
     for (size_t i = 0; i < headers->remove.count; i++)
         (void)fields_remove_name(&request->fields, headers->remove.items[i]);
     for (size_t i = 0; i < headers->set.count; i++)
-        fields_set(&request->fields, &attempt->exchange->scratch, headers->set.items[i].name, headers->set.items[i].value);
+        fields_set(&request->fields, &attempt->exchange->scratch, headers->set.items[i].name,
+                   headers->set.items[i].value);
 }
 
 /* The name the target knows: the entry's deployment, else what was asked for. */
@@ -109,7 +113,8 @@ static struct span request_target(struct attempt *attempt)
     enum dialect dialect = target->dialect;
     if (target->api_as_client)
         dialect = dialect_is_dated(version) ? DIALECT_AZURE_DATED : DIALECT_AZURE_V1;
-    return dialect_target(&exchange->scratch, &exchange->call, dialect, target->base_path, upstream_model(attempt), version);
+    return dialect_target(&exchange->scratch, &exchange->call, dialect, target->base_path, upstream_model(attempt),
+                          version);
 }
 
 bool upstream_request(struct attempt *attempt, struct message *request)
@@ -130,7 +135,6 @@ bool upstream_request(struct attempt *attempt, struct message *request)
     request->query = span_skip(request->target, query + 1);
     copy_fields(attempt, request);
     configured_fields(attempt, request);
-    credential_apply(target, &exchange->scratch, &request->fields);
     return true;
 }
 
@@ -161,8 +165,9 @@ static void add_retry_after(struct exchange *exchange, uint64_t wait)
     struct fields *fields = &exchange->response.fields;
     fields_add_id(fields, &exchange->arena, FIELD_RETRY_AFTER_MS,
                   arena_format(&exchange->arena, "%llu", (unsigned long long)((wait + 999) / 1000)));
-    fields_add_id(fields, &exchange->arena, FIELD_RETRY_AFTER,
-                  arena_format(&exchange->arena, "%llu", (unsigned long long)((wait + CLOCK_SECOND - 1) / CLOCK_SECOND)));
+    fields_add_id(
+        fields, &exchange->arena, FIELD_RETRY_AFTER,
+        arena_format(&exchange->arena, "%llu", (unsigned long long)((wait + CLOCK_SECOND - 1) / CLOCK_SECOND)));
 }
 
 void upstream_response(struct attempt *attempt, bool spent)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * worker: one thread with one loop, and everything that belongs to it: client connections, exchanges, upstream pools,
- * filter instances, counters. Nothing here is touched by another thread, except through loop_call mail and the metrics' atomics.
+ * filter instances, counters. Nothing here is touched by another thread, except through loop_call mail and the metrics'
+ * atomics.
  */
 #ifndef POSTERN_GATEWAY_WORKER_H
 #define POSTERN_GATEWAY_WORKER_H
@@ -18,6 +19,7 @@
 #include "net/resolver.h"
 
 struct access_log;
+struct credentials;
 struct exchange;
 struct metrics;
 
@@ -30,8 +32,8 @@ struct retired_instances {
 
 /* What all workers of a process share. */
 struct process {
-    _Atomic size_t held;         /* bytes of collected bodies, process-wide; bounded by limits.held */
-    _Atomic bool ready;          /* /readyz */
+    _Atomic size_t held;          /* bytes of collected bodies, process-wide; bounded by limits.held */
+    _Atomic bool ready;           /* /readyz */
     _Atomic bool drain_requested; /* by the control socket; lifecycle.c looks */
     struct worker **workers;
     unsigned worker_count;
@@ -43,9 +45,9 @@ struct process {
 /* A listener of this worker. Lives as long as the worker, since connections point to it. */
 struct worker_listener {
     struct worker *worker;
-    struct listener *net;            /* NULL: closed */
-    const struct listener_use *use;  /* in the current snapshot; of the last one that had it, if it is gone */
-    struct span name;                /* own copy */
+    struct listener *net;           /* NULL: closed */
+    const struct listener_use *use; /* in the current snapshot; of the last one that had it, if it is gone */
+    struct span name;               /* own copy */
     struct worker_listener *next;
 };
 
@@ -59,18 +61,19 @@ struct worker {
     unsigned instance_count;
     struct list retired_instances;
     struct timer retire_timer;
-    struct list exchanges;     /* struct exchange.link */
-    struct list clients;       /* struct client_conn.link */
-    struct list starved;       /* exchanges that wait for held bytes: exchange.starved */
+    struct list exchanges; /* struct exchange.link */
+    struct list clients;   /* struct client_conn.link */
+    struct list starved;   /* exchanges that wait for held bytes: exchange.starved */
     struct accept_limit accepting;
     struct worker_listener *listeners;
-    struct table pools; /* name of target -> struct pool */
-    struct pool **pool_of; /* by target index of `snapshot`; NULL until looked up in `pools` */
+    struct table pools;        /* name of target -> struct pool */
+    struct pool **pool_of;     /* by target index of `snapshot`; NULL until looked up in `pools` */
     struct list retired_pools; /* struct pool.link: endpoints that a reload has moved away from */
+    struct credentials *credentials;
     struct table mocks; /* name of target -> what its mock model remembers; local_stream.c's own */
     struct metrics *metrics;
     struct access_log *log;
-    uint64_t random;      /* hash_random state */
+    uint64_t random; /* hash_random state */
     uint64_t request_count;
     uint64_t date_second; /* of `date` */
     char date[32];
@@ -90,7 +93,8 @@ void worker_adopt(struct worker *worker, struct snapshot *snapshot);
 void *worker_instance(struct worker *worker, const struct filter_use *use);
 
 /*
- * Serves `use` (of the current snapshot) on the descriptor from listener_bind or listener_bind_again. `tls` NULL: plain.
+ * Serves `use` (of the current snapshot) on the descriptor from listener_bind or listener_bind_again. `tls` NULL:
+ * plain.
  */
 void worker_listen(struct worker *worker, const struct listener_use *use, int fd, struct tls_context *tls);
 /* Stops accepting, tells idle connections to close and live ones to end after what they do. */
@@ -101,7 +105,8 @@ void worker_stop_listening(struct worker *worker, bool unlink_paths);
 struct span worker_date(struct worker *worker);
 
 /*
- * Bytes held for collected bodies. worker_hold: false when the process-wide limit would be passed (nothing is counted then).
+ * Bytes held for collected bodies. worker_hold: false when the process-wide limit would be passed (nothing is counted
+ * then).
  */
 MUST_CHECK bool worker_hold(struct worker *worker, size_t bytes);
 void worker_release(struct worker *worker, size_t bytes);
