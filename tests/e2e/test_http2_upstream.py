@@ -123,6 +123,22 @@ def test_answers_without_a_body(before, status, body):
     assert len(running.upstream.connections) == 1
 
 
+def test_empty_answer_whose_end_comes_when_the_client_has_left(before):
+    proceed = threading.Event()
+
+    def handle(connection, stream):
+        connection.send(h2.frame(h2.HEADERS, h2.END_HEADERS, stream, h2.response(200, ("content-length", "0"))))
+        assert proceed.wait(wire.TIMEOUT)
+        connection.send(h2.frame(h2.DATA, h2.END_STREAM, stream))
+
+    running = before(handle)
+    assert ask(running).status == 200
+    with running.client() as other:  # its answer comes after the gateway has seen the first client leave
+        assert other.ask("GET", "/v1/models").status == 200
+    proceed.set()
+    assert [line["status"] for line in running.access(2)] == [200, 200]
+
+
 def test_interim_answers_and_trailers(before):
     def handle(connection, stream):
         connection.send(h2.frame(h2.HEADERS, h2.END_HEADERS, stream, h2.response(103)) +
