@@ -389,6 +389,19 @@ static inline bool quick_surface(struct json *r, const char *p)
     return !r->skipping;
 }
 
+/* Passes what nobody seeks. False: where that ends is not for the quick way. */
+static bool pass_ahead(struct json *r, struct span *input)
+{
+    const char *p = input->ptr, *end = p + input->len;
+    r->piece = p;
+    if (r->depth < r->skip_depth)
+        return false;
+    p = json_pass(r, p, end);
+    r->piece_at += (size_t)(p - r->piece);
+    *input = span_of(p, (size_t)(end - p));
+    return input->len >= QUICK_BYTES && quick_surface(r, p);
+}
+
 /*
  * Most events are made here: no function is called, nothing is looked for that has not come. What is not short, simple
  * and whole is left untouched to the slow way.
@@ -399,8 +412,11 @@ enum json_event json_next(struct json *r, struct span *input, bool last)
     enum json_event event;
     if (UNLIKELY(input->len < QUICK_BYTES || r->within != IN_NOTHING || r->event >= JSON_DONE))
         return next_slowly(r, input, last);
-    if (r->skipping && !quick_surface(r, p))
-        return next_slowly(r, input, last);
+    if (r->skipping && !quick_surface(r, p)) {
+        if (!r->leaving || !pass_ahead(r, input))
+            return next_slowly(r, input, last);
+        p = input->ptr;
+    }
     after = quick_token(p, &event);
     if (!after) {
         const char *next = r->skipping ? NULL : quick_container(r, p);
@@ -409,34 +425,6 @@ enum json_event json_next(struct json *r, struct span *input, bool last)
     if (r->state & EXPECT_KEY ? event != JSON_STRING : !(r->state & EXPECT_VALUE))
         return next_slowly(r, input, last);
     return quick_scalar(r, input, p, after, event);
-}
-
-void json_capture(struct json *r, char *buffer, size_t limit)
-{
-    r->capture = buffer;
-    r->capture_limit = limit;
-}
-
-void json_skip(struct json *r)
-{
-    r->skipping = true;
-    r->leaving = false;
-    r->skip_depth = r->depth;
-}
-
-void json_leave(struct json *r)
-{
-    if (r->depth == 0)
-        return;
-    r->skipping = r->leaving = true;
-    r->skip_depth = r->depth;
-    r->sought = 0;
-}
-
-void json_seek(struct json *r, uint64_t lengths)
-{
-    json_leave(r);
-    r->sought = lengths;
 }
 
 struct json_error json_error(const struct json *r)

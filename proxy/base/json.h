@@ -99,23 +99,44 @@ MUST_CHECK enum json_event json_next(struct json *r, struct span *input, bool la
  * be shown in place). Call after KEY, ARRAY_OPEN or a value; the request ends with the next value of any kind or with
  * the container.
  */
-void json_capture(struct json *r, char *buffer, size_t limit);
+static inline void json_capture(struct json *r, char *buffer, size_t limit)
+{
+    r->capture = buffer;
+    r->capture_limit = limit;
+}
 
 /*
  * Ask that the next value be read, validated, and reported as one JSON_SKIPPED. If the container closes instead, the
  * close is reported and the request is forgotten.
  */
-void json_skip(struct json *r);
+static inline void json_skip(struct json *r)
+{
+    r->skipping = true;
+    r->leaving = false;
+    r->skip_depth = r->depth;
+}
 
 /* Ask that everything up to the close of the innermost open container be skipped; its CLOSE is the next event. */
-void json_leave(struct json *r);
+static inline void json_leave(struct json *r)
+{
+    if (r->depth == 0)
+        return;
+    r->skipping = r->leaving = true;
+    r->skip_depth = r->depth;
+    r->sought = 0;
+}
 
 /*
  * Ask that members of the innermost open object be skipped up to the next one whose decoded name has one of these
  * lengths (bit n: n bytes; n < 64): its KEY is the next event, or the object's CLOSE. Call where a name may come, that
  * is after OBJECT_OPEN or a value. Names of other lengths cost no event, which is what this is for.
  */
-void json_seek(struct json *r, uint64_t lengths);
+static inline void json_seek(struct json *r, uint64_t lengths)
+{
+    r->skipping = r->leaving = r->depth != 0;
+    r->skip_depth = r->depth;
+    r->sought = lengths;
+}
 
 /* Whether the last event's text is `name`. */
 static inline bool json_is(const struct json *r, struct span name)

@@ -74,13 +74,11 @@ static inline const char *pass_unsought(const struct json *r, const char *quote,
     return p < end && *p == '"' && !is_sought(r, (size_t)(p - quote) - 1) ? p + 1 : NULL;
 }
 
-/*
- * Deep inside what is skipped: passes all that can be passed, and stops before anything else, with the state as it is
- * there. `floor` is the depth that must not be left. Long, so that the state stays in registers.
- */
-static const char *pass_inside(struct json *r, const char *p, const char *end, unsigned floor)
+/* Long, so that the state stays in registers. */
+const char *json_pass(struct json *r, const char *p, const char *end)
 {
     unsigned state = r->state, seek_depth = r->leaving && r->sought ? r->skip_depth : UINT_MAX;
+    unsigned floor = r->skip_depth + !r->leaving; /* must not be left: the close there is an event */
     while (p < end) {
         const char *after = NULL;
         switch (json_byte_kind(*p)) {
@@ -96,6 +94,7 @@ static const char *pass_inside(struct json *r, const char *p, const char *end, u
             if (UNLIKELY(p == end || *p != ':'))
                 continue;
             p++;
+            p += p < end && *p == ' ';
             state = EXPECT_VALUE;
             continue;
         case BYTE_OPEN:
@@ -137,6 +136,7 @@ static const char *pass_inside(struct json *r, const char *p, const char *end, u
         state = EXPECT_COMMA | EXPECT_CLOSE;
         if (LIKELY(p < end && *p == ',')) {
             p++;
+            p += p < end && *p == ' ';
             state = r->next_item;
         }
     }
@@ -220,6 +220,22 @@ static const char *skip_token(struct json *r, const char *p, const char *end)
     return json_value_ended(r, after, end);
 }
 
+/* Whether the container that is skipped closes here. */
+static bool may_close(const struct json *r, char c)
+{
+    return r->depth == r->skip_depth + 1 && r->state & EXPECT_CLOSE && c == (json_in_object(r) ? '}' : ']');
+}
+
+static const char *skipped_container(struct json *r, const char *close, const char *end)
+{
+    json_pop(r);
+    r->token_start = r->skip_start;
+    r->token_end = json_offset(r, close + 1);
+    r->event = JSON_SKIPPED;
+    r->skipping = false;
+    return json_value_ended(r, close + 1, end);
+}
+
 /* Reads on until something comes to the surface of what is skipped. */
 const char *json_skip_on(struct json *r, const char *p, const char *end, bool last)
 {
@@ -234,11 +250,12 @@ const char *json_skip_on(struct json *r, const char *p, const char *end, bool la
             json_push(r, *p++ == '{');
         }
     }
-    unsigned floor = r->skip_depth + !r->leaving;
     do {
-        /* the value asked to be skipped begins at skip_depth, and the close that ends it is an event */
-        if (r->within == IN_NOTHING && r->depth >= floor)
-            p = pass_inside(r, p, end, floor);
+        if (r->within == IN_NOTHING && r->depth >= r->skip_depth + !r->leaving) {
+            p = json_pass(r, p, end);
+            if (!r->leaving && p < end && may_close(r, *p))
+                return skipped_container(r, p, end);
+        }
         p = json_read_token(r, p, end, last);
     } while (!surfaces(r));
     return p;

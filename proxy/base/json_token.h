@@ -199,5 +199,7 @@ const char *json_read_token(struct json *r, const char *p, const char *end, bool
 const char *json_skip_space(struct json *r, const char *p, const char *end);
 /* The same when something is being skipped (r->skipping). */
 const char *json_skip_on(struct json *r, const char *p, const char *end, bool last);
+/* Inside what is skipped, between tokens: passes what can be passed whole, and stops before anything else. */
+const char *json_pass(struct json *r, const char *p, const char *end);
 
 #endif

@@ -239,10 +239,13 @@ static void enter(struct answer_scan *scan, enum place place)
 static const struct answer_member *find_member(enum place in, const struct json *json)
 {
     const struct place_entry *place = &places[in];
-    for (size_t i = 0; json->text.ptr && i < place->count; i++) {
-        if (span_equal(place->members[i].name, json->text))
-            return &place->members[i];
-    }
+    const struct answer_member *member = place->members, *end = member + place->count;
+    struct span name = json->text;
+    if (UNLIKELY(!name.ptr))
+        return place->others;
+    for (; member < end; member++)
+        if (member->name.len == name.len && memcmp(member->name.ptr, name.ptr, name.len) == 0)
+            return member;
     return place->others;
 }
 
