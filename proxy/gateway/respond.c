@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/respond.h"
 
+#include "base/clock.h"
 #include "gateway/attempt.h"
 #include "gateway/chain.h"
 #include "gateway/collect.h"
@@ -167,12 +168,20 @@ void exchange_response_head_passed(struct exchange *exchange)
     if (end)
         exchange->response_complete = true;
     bool local_bytes = exchange->local_answer && !exchange->source;
-    if (end && local_bytes)
-        exchange_end(exchange, exchange->fault ? OUTCOME_FAILED : OUTCOME_ANSWERED);
-    else if (local_bytes)
+    if (end) {
+        /* The client's stream has been told all: what it lent us (its address) may go, so nothing is waited for. */
+        if (!exchange->local_answer && exchange->attempts) {
+            exchange->attempts->finished_well = true;
+            exchange->answer_end_at = clock_monotonic();
+        }
+        exchange_end(exchange, exchange->fault          ? OUTCOME_FAILED
+                               : exchange->local_answer ? OUTCOME_ANSWERED
+                                                        : OUTCOME_COMPLETED);
+    } else if (local_bytes) {
         send_local_body(exchange);
-    else
+    } else {
         exchange_channel_free(exchange, &exchange->out);
+    }
 }
 
 /* ---- body ---- */
