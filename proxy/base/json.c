@@ -382,10 +382,12 @@ static inline bool quick_surface(struct json *r, const char *p)
         return r->state == EXPECT_VALUE;
     if (!r->sought)
         return false;
-    if (r->state & EXPECT_KEY && *p == '"')
-        r->skipping = !(r->sought >> json_plain_bytes(p + 1) & 1);
-    else
+    if (r->state & EXPECT_KEY && *p == '"') {
+        unsigned len = json_plain_bytes(p + 1);
+        r->skipping = p[1 + len] != '"' || !(r->sought >> len & 1);
+    } else {
         r->skipping = !(r->state & EXPECT_CLOSE && *p == '}');
+    }
     return !r->skipping;
 }
 

@@ -10,8 +10,13 @@
  */
 static inline const char *pass_string(const char *quote, const char *end)
 {
-    const char *p = json_short_run(quote + 1, end);
-    return LIKELY(p < end && *p == '"') ? p + 1 : json_string_pass(p, end);
+    const char *p = quote + 1;
+    if (LIKELY(end - p > 16)) {
+        p += json_plain_bytes(p);
+        if (LIKELY(*p == '"'))
+            return p + 1;
+    }
+    return json_string_pass(p, end);
 }
 
 static inline const char *pass_digits(const char *p, const char *end)
@@ -27,10 +32,8 @@ static inline const char *pass_digits(const char *p, const char *end)
     return p;
 }
 
-static const char *pass_number(const char *p, const char *end)
+static const char *pass_any_number(const char *p, const char *end)
 {
-    if (LIKELY(end - p >= 2 && *p != '-' && (json_byte_kind(p[1]) == BYTE_COMMA || json_byte_kind(p[1]) == BYTE_CLOSE)))
-        return p + 1;
     p += *p == '-';
     const char *from = p;
     p = pass_digits(p, end);
@@ -51,6 +54,28 @@ static const char *pass_number(const char *p, const char *end)
             return NULL;
     }
     return p < end ? p : NULL;
+}
+
+static inline const char *pass_number(const char *p, const char *end)
+{
+    if (LIKELY(end - p > 8)) { /* short integers */
+        const char *after = p + json_digits(p);
+        unsigned kind = json_byte_kind(*after);
+        if (LIKELY(after > p && (kind == BYTE_COMMA || kind == BYTE_CLOSE) && (*p != '0' || after == p + 1)))
+            return after;
+    }
+    return pass_any_number(p, end);
+}
+
+/* As many numbers of an array as follow each other without spaces. */
+static const char *pass_numbers(const char *p, const char *end)
+{
+    const char *after = pass_number(p, end), *next = after;
+    while (next && end - next >= 2 && *next == ',' && json_byte_kind(next[1]) == BYTE_NUMBER) {
+        after = next;
+        next = pass_number(next + 1, end);
+    }
+    return next ? next : after;
 }
 
 static inline const char *pass_word(const char *p, const char *end)
@@ -74,6 +99,11 @@ static inline const char *pass_unsought(const struct json *r, const char *quote,
     return p < end && *p == '"' && !is_sought(r, (size_t)(p - quote) - 1) ? p + 1 : NULL;
 }
 
+static inline const char *pass_one_space(const char *p, const char *end)
+{
+    return UNLIKELY(p < end && *p == ' ') ? p + 1 : p;
+}
+
 /* Long, so that the state stays in registers. */
 const char *json_pass(struct json *r, const char *p, const char *end)
 {
@@ -81,53 +111,54 @@ const char *json_pass(struct json *r, const char *p, const char *end)
     unsigned floor = r->skip_depth + !r->leaving; /* must not be left: the close there is an event */
     while (p < end) {
         const char *after = NULL;
-        switch (json_byte_kind(*p)) {
-        case BYTE_QUOTE:
-            if (UNLIKELY(r->depth == seek_depth && state & EXPECT_KEY))
-                after = pass_unsought(r, p, end);
-            else if (LIKELY(state & (EXPECT_KEY | EXPECT_VALUE)))
+        if (*p == '"') {
+            if (state & EXPECT_KEY)
+                after = UNLIKELY(r->depth == seek_depth) ? pass_unsought(r, p, end) : pass_string(p, end);
+            else if (LIKELY(state & EXPECT_VALUE))
                 after = pass_string(p, end);
-            if (!(state & EXPECT_KEY) || UNLIKELY(!after))
-                break;
-            p = after;
-            state = EXPECT_COLON;
-            if (UNLIKELY(p == end || *p != ':'))
+            if (LIKELY(after) && state & EXPECT_KEY) {
+                p = after;
+                state = EXPECT_COLON;
+                if (LIKELY(p < end && *p == ':')) {
+                    p = pass_one_space(p + 1, end);
+                    state = EXPECT_VALUE;
+                }
                 continue;
-            p++;
-            p += p < end && *p == ' ';
-            state = EXPECT_VALUE;
-            continue;
-        case BYTE_OPEN:
-            if (UNLIKELY(!(state & EXPECT_VALUE) || r->depth == r->max_depth))
+            }
+        } else {
+            switch (json_byte_kind(*p)) {
+            case BYTE_OPEN:
+                if (UNLIKELY(!(state & EXPECT_VALUE) || r->depth == r->max_depth))
+                    break;
+                json_push(r, *p++ == '{');
+                state = r->state;
+                continue;
+            case BYTE_CLOSE:
+                if (UNLIKELY(!(state & EXPECT_CLOSE) || r->depth <= floor || json_in_object(r) != (*p == '}')))
+                    break;
+                json_pop(r);
+                after = p + 1;
                 break;
-            json_push(r, *p++ == '{');
-            state = r->state;
-            continue;
-        case BYTE_CLOSE:
-            if (UNLIKELY(!(state & EXPECT_CLOSE) || r->depth <= floor || json_in_object(r) != (*p == '}')))
+            case BYTE_NUMBER:
+                if (LIKELY(state & EXPECT_VALUE))
+                    after = json_in_object(r) ? pass_number(p, end) : pass_numbers(p, end);
                 break;
-            json_pop(r);
-            after = p + 1;
-            break;
-        case BYTE_NUMBER:
-            if (LIKELY(state & EXPECT_VALUE))
-                after = pass_number(p, end);
-            break;
-        case BYTE_LETTER:
-            if (LIKELY(state & EXPECT_VALUE))
-                after = pass_word(p, end);
-            break;
-        case BYTE_SPACE:
-            p = json_skip_space(r, p, end);
-            continue;
-        case BYTE_COLON:
-        case BYTE_COMMA: /* those that are not taken along with what is before them */
-            if (!(state & (*p == ':' ? EXPECT_COLON : EXPECT_COMMA)))
+            case BYTE_LETTER:
+                if (LIKELY(state & EXPECT_VALUE))
+                    after = pass_word(p, end);
                 break;
-            state = *p++ == ':' ? EXPECT_VALUE : r->next_item;
-            continue;
-        default:
-            break;
+            case BYTE_SPACE:
+                p = json_skip_space(r, p, end);
+                continue;
+            case BYTE_COLON:
+            case BYTE_COMMA: /* those that are not taken along with what is before them */
+                if (!(state & (*p == ':' ? EXPECT_COLON : EXPECT_COMMA)))
+                    break;
+                state = *p++ == ':' ? EXPECT_VALUE : r->next_item;
+                continue;
+            default:
+                break;
+            }
         }
         if (UNLIKELY(!after))
             break;
@@ -135,8 +166,7 @@ const char *json_pass(struct json *r, const char *p, const char *end)
         p = after;
         state = EXPECT_COMMA | EXPECT_CLOSE;
         if (LIKELY(p < end && *p == ',')) {
-            p++;
-            p += p < end && *p == ' ';
+            p = pass_one_space(p + 1, end);
             state = r->next_item;
         }
     }

@@ -346,7 +346,7 @@ static const char *pass_escape(const char *p, const char *end)
 
 const char *json_string_pass(const char *p, const char *end)
 {
-    while (p && p < end) {
+    while (p && (p = json_plain_run(p, end)) < end) {
         if (*p == '"')
             return p + 1;
         if (*p == '\\') {
@@ -355,8 +355,6 @@ const char *json_string_pass(const char *p, const char *end)
             const char *next = common_utf8_run(p, end);
             p = next > p ? next : NULL;
         }
-        if (p && p < end)
-            p = json_short_run(p, end);
     }
     return NULL;
 }

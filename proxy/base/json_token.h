@@ -189,7 +189,7 @@ const char *json_string_start(struct json *r, const char *quote, const char *p, 
 /* Inside a string that an earlier piece began. */
 const char *json_string_resume(struct json *r, const char *p, const char *end);
 /*
- * From a byte that is not plain to the byte after the closing quote, without a text. NULL: the string is not valid or
+ * From a byte inside a string to the byte after the closing quote, without a text. NULL: the string is not valid or
  * not all there, to be found out by the functions above.
  */
 const char *json_string_pass(const char *p, const char *end);

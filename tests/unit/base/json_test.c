@@ -245,6 +245,7 @@ static void seeking(void **state)
            "{@0-1/1\nkey@10-17/1=model\nstr@18-21/1#1\nkey@22-34/1=usage\n{@37-38/2\nkey@38-45/2=model\n"
            "num@46-47/2=1\n}@47-48/1\nkey@60-75/1=\xC3\xA9\xC3\xA9x\nnull@76-80/1\n}@80-81/0\ndone\n");
     expect(SPAN("{\"\u00e9\u00e9\":[{\"model\":1}],\"a\\nb\":[[]],\"\":{}}"), ASK_SEEK, "{@0-1/1\n}@39-40/0\ndone\n");
+    expect(SPAN("{\"model\u00e9\":1                           }"), ASK_SEEK, "{@0-1/1\n}@39-40/0\ndone\n");
     expect(SPAN("{}"), ASK_SEEK, "{@0-1/1\n}@1-2/0\ndone\n");
     expect(SPAN("{\"ab\":1,}"), ASK_SEEK, "{@0-1/1\nbad@8 1:9 expected a name in quotes\n");
     expect(SPAN("{\"ab\":{]}"), ASK_SEEK, "{@0-1/1\nbad@7 1:8 expected a name in quotes or '}'\n");
