@@ -14,7 +14,9 @@ struct arena_chunk {
 
 #define CHUNK_HEAD sizeof(struct arena_chunk)
 /* A request larger than this gets a chunk of its own and leaves the current one in use. */
-#define BIG (MEMORY_BLOCK / 4)
+#define BIG (MEMORY_BLOCK / 2)
+/* The second chunk is small: most arenas that outgrow the first one do so by little. */
+#define SECOND 1024
 
 void arena_init(struct arena *arena)
 {
@@ -52,15 +54,25 @@ static char *own_chunk(struct arena *arena, size_t size)
     return (char *)chunk + CHUNK_HEAD;
 }
 
-static void next_chunk(struct arena *arena)
+static void use_chunk(struct arena *arena, struct arena_chunk *chunk, size_t size)
 {
-    struct arena_chunk *chunk = memory_block_get();
-    chunk->size = MEMORY_BLOCK;
+    chunk->size = size;
     chunk->next = arena->chunks;
     arena->chunks = chunk;
-    arena->bytes += MEMORY_BLOCK;
+    arena->bytes += size;
     arena->at = (char *)chunk + CHUNK_HEAD;
-    arena->limit = (char *)chunk + MEMORY_BLOCK;
+    arena->limit = (char *)chunk + size;
+}
+
+/* Makes room for `size`, at most BIG. */
+static void next_chunk(struct arena *arena, size_t size)
+{
+    bool second = arena->chunks && !arena->grown && size <= SECOND - CHUNK_HEAD;
+    arena->grown = arena->chunks != NULL;
+    if (second)
+        use_chunk(arena, memory_alloc(SECOND), SECOND);
+    else
+        use_chunk(arena, memory_block_get(), MEMORY_BLOCK);
 }
 
 char *arena_bytes(struct arena *arena, size_t size)
@@ -73,7 +85,7 @@ char *arena_bytes(struct arena *arena, size_t size)
     if (size > BIG)
         /* +8 keeps the size from ever equalling a block's, which tells the two kinds apart. */
         return own_chunk(arena, size + CHUNK_HEAD == MEMORY_BLOCK ? size + 8 : size);
-    next_chunk(arena);
+    next_chunk(arena, size);
     char *at = arena->at;
     arena->at += size;
     return at;
@@ -91,7 +103,7 @@ void *arena_alloc(struct arena *arena, size_t size)
     /* A fresh chunk begins aligned. */
     if (size > BIG)
         return own_chunk(arena, size + CHUNK_HEAD == MEMORY_BLOCK ? size + 8 : size);
-    next_chunk(arena);
+    next_chunk(arena, size);
     char *at = arena->at;
     arena->at += size;
     return at;

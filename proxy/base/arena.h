@@ -28,6 +28,7 @@ struct arena {
     struct arena_chunk *chunks;
     struct arena_cleanup *cleanups;
     size_t bytes; /* taken from malloc, for accounting */
+    bool grown;   /* beyond its first chunk */
 };
 
 void arena_init(struct arena *arena);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/lifecycle.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ struct served_worker {
     _Atomic bool mailed;      /* it is under way */
     struct timer tick;
     _Atomic int order;        /* enum phase to enter */
+    unsigned most_clients;    /* since memory was last given back */
     _Atomic(struct snapshot *) adopt; /* a snapshot to switch to, with a reference */
 };
 
@@ -336,10 +338,25 @@ static void advance(struct lifecycle *life)
         order_all(life, CUTTING);
 }
 
+/* When a crowd has left, what it needed goes back to the kernel: a sidecar is judged by what it holds. */
+#define CROWD 256
+
+static void give_memory_back(struct served_worker *served)
+{
+    unsigned clients = served->worker->client_count;
+    if (clients > served->most_clients)
+        served->most_clients = clients;
+    if (served->most_clients < CROWD || clients > served->most_clients / 4)
+        return;
+    served->most_clients = clients;
+    (void)malloc_trim(0);
+}
+
 static void tick(struct timer *timer)
 {
     struct served_worker *served = CONTAINER_OF(timer, struct served_worker, tick);
     struct worker *worker = served->worker;
+    give_memory_back(served);
     metrics_collect(worker);
     if (worker->index == 0) {
         reload_certificates(served->life);
