@@ -130,7 +130,9 @@ bool json_value_text(struct json_value value, struct arena *arena, struct span *
     json_capture(&r, buffer, limit);
     if (json_next(&r, &rest, true) != JSON_STRING)
         return false;
-    *ret = r.text;
+    if (r.text.len && r.text.ptr != buffer) /* shown in place; the text read may go before the arena does */
+        memcpy(buffer, r.text.ptr, r.text.len);
+    *ret = span_of(buffer, r.text.len);
     return true;
 }
 
