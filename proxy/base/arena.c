@@ -14,7 +14,7 @@ struct arena_chunk {
 
 #define CHUNK_HEAD sizeof(struct arena_chunk)
 /* A request larger than this gets a chunk of its own and leaves the current one in use. */
-#define BIG (MEMORY_BLOCK / 2)
+#define BIG (MEMORY_BLOCK / 4)
 /* The second chunk is small: most arenas that outgrow the first one do so by little. */
 #define SECOND 1024
 
