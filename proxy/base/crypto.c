@@ -48,6 +48,12 @@ void crypto_sha256(struct span bytes, uint8_t ret[CRYPTO_SHA256_BYTES])
         broken();
 }
 
+void crypto_sha1(struct span bytes, uint8_t ret[CRYPTO_SHA1_BYTES])
+{
+    if (EVP_Digest(bytes.ptr, bytes.len, ret, NULL, EVP_sha1(), NULL) != 1)
+        broken();
+}
+
 /*
  * HMAC by hand over digest contexts: `inner` and `outer` have eaten the padded key, so a MAC copies them into `work`
  * instead of hashing the key again. EVP_MAC would do the same at several times the cost.

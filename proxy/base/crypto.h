@@ -24,6 +24,9 @@ void crypto_random(void *ret, size_t size);
 
 /* SHA-256 (FIPS 180-4) of the bytes. Thread-safe. */
 void crypto_sha256(struct span bytes, uint8_t ret[CRYPTO_SHA256_BYTES]);
+/* Only where a protocol names things by it (Redis scripts): it protects nothing. */
+#define CRYPTO_SHA1_BYTES 20
+void crypto_sha1(struct span bytes, uint8_t ret[CRYPTO_SHA1_BYTES]);
 
 /*
  * HMAC-SHA-256 (RFC 2104) under one key, which may have any length. The key is set up once; each MAC after that costs
