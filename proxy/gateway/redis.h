@@ -134,10 +134,14 @@ enum redis_kind { REDIS_NIL, REDIS_STATUS, REDIS_STRING, REDIS_INTEGER, REDIS_AR
 
 struct redis_value {
     enum redis_kind kind;
-    int64_t integer;                 /* INTEGER */
-    struct span text;                /* STRING, STATUS, and FAILURE (an error inside of an array) */
-    const struct redis_value *items; /* ARRAY */
-    size_t count;
+    union {
+        int64_t integer;  /* INTEGER */
+        struct span text; /* STRING, STATUS, and FAILURE (an error inside of an array) */
+        struct {          /* ARRAY */
+            const struct redis_value *items;
+            size_t count;
+        };
+    };
 };
 
 /* Lives during the callback. */

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/redis_protocol.h"
+
+#include <stdlib.h>
+
+#include <hiredis/hiredis.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+
+#if HIREDIS_MAJOR >= 1
+typedef size_t element_count;
+#else
+typedef int element_count;
+#endif
+
+struct redis_reader {
+    redisReader *parser;
+    size_t most;
+    size_t elements; /* of the answer under way */
+    struct arena arena;
+    bool has_value;
+    const char *why;
+};
+
+/* ---- values, made as hiredis finds them ---- */
+
+static struct redis_reader *reader_of(const redisReadTask *task)
+{
+    return task->privdata;
+}
+
+/* The place of a value: its own slot in the array around it, or new memory for the outermost. */
+static struct redis_value *place_of(const redisReadTask *task)
+{
+    if (task->parent) {
+        const struct redis_value *around = task->parent->obj;
+        struct redis_value *items = (struct redis_value *)(uintptr_t)around->items;
+        return &items[task->idx];
+    }
+    return ARENA_NEW(&reader_of(task)->arena, struct redis_value);
+}
+
+static void *make_string(const redisReadTask *task, char *text, size_t len)
+{
+    struct redis_value *value = place_of(task);
+    value->kind = task->type == REDIS_REPLY_STRING   ? REDIS_STRING
+                  : task->type == REDIS_REPLY_STATUS ? REDIS_STATUS
+                                                     : REDIS_FAILURE;
+    if (task->type != REDIS_REPLY_STRING && task->type != REDIS_REPLY_STATUS && task->type != REDIS_REPLY_ERROR)
+        return NULL;
+    value->text = arena_copy(&reader_of(task)->arena, span_of(text, len));
+    return value;
+}
+
+static void *make_array(const redisReadTask *task, element_count elements)
+{
+    struct redis_reader *reader = reader_of(task);
+    if (task->type != REDIS_REPLY_ARRAY || elements < 0 || (size_t)elements > REDIS_ELEMENTS - reader->elements) {
+        reader->why = "an array too large";
+        return NULL;
+    }
+    struct redis_value *value = place_of(task);
+    reader->elements += (size_t)elements;
+    value->kind = REDIS_ARRAY;
+    value->count = (size_t)elements;
+    if (elements)
+        value->items = ARENA_ARRAY(&reader->arena, struct redis_value, (size_t)elements);
+    return value;
+}
+
+static void *make_integer(const redisReadTask *task, long long number)
+{
+    struct redis_value *value = place_of(task);
+    value->kind = REDIS_INTEGER;
+    value->integer = number;
+    return value;
+}
+
+static void *make_nil(const redisReadTask *task)
+{
+    struct redis_value *value = place_of(task);
+    value->kind = REDIS_NIL;
+    return value;
+}
+
+/* The arena does it. */
+static void free_value(void *value)
+{
+    (void)value;
+}
+
+#if HIREDIS_MAJOR >= 1
+/* RESP3 is never asked for. */
+static void *refuse_double(const redisReadTask *task, double number, char *text, size_t len)
+{
+    (void)number;
+    (void)text;
+    (void)len;
+    reader_of(task)->why = "a type of RESP3";
+    return NULL;
+}
+
+static void *refuse_bool(const redisReadTask *task, int truth)
+{
+    (void)truth;
+    reader_of(task)->why = "a type of RESP3";
+    return NULL;
+}
+#endif
+
+static const redisReplyObjectFunctions makers = {
+    .createString = make_string,
+    .createArray = make_array,
+    .createInteger = make_integer,
+    .createNil = make_nil,
+    .freeObject = free_value,
+#if HIREDIS_MAJOR >= 1
+    .createDouble = refuse_double,
+    .createBool = refuse_bool,
+#endif
+};
+
+/* ---- reading ---- */
+
+struct redis_reader *redis_reader_create(size_t most)
+{
+    struct redis_reader *reader = memory_zalloc(sizeof(*reader));
+    arena_init(&reader->arena);
+    reader->most = most;
+    reader->why = "";
+    /* hiredis does not write to the table, but takes no pointer to const. */
+    reader->parser = redisReaderCreateWithFunctions((redisReplyObjectFunctions *)(uintptr_t)&makers);
+    if (!reader->parser) {
+        log_write(LOG_ERROR, "memory", "out of memory");
+        exit(1);
+    }
+    reader->parser->privdata = reader;
+    return reader;
+}
+
+void redis_reader_destroy(struct redis_reader *reader)
+{
+    if (!reader)
+        return;
+    redisReaderFree(reader->parser);
+    arena_finish(&reader->arena);
+    free(reader);
+}
+
+bool redis_reader_feed(struct redis_reader *reader, struct span bytes)
+{
+    if (reader->parser->len - reader->parser->pos + bytes.len > reader->most + LOOP_SCRATCH) {
+        reader->why = "an answer too large";
+        return false;
+    }
+    return redisReaderFeed(reader->parser, bytes.ptr, bytes.len) == REDIS_OK;
+}
+
+enum redis_read redis_reader_next(struct redis_reader *reader, const struct redis_value **ret)
+{
+    if (reader->has_value) {
+        arena_finish(&reader->arena);
+        reader->has_value = false;
+        reader->elements = 0;
+    }
+    void *value = NULL;
+    if (redisReaderGetReply(reader->parser, &value) != REDIS_OK) {
+        if (!*reader->why)
+            reader->why = reader->parser->errstr;
+        return REDIS_READ_BAD;
+    }
+    if (!value) {
+        /* Whatever has come and is of no whole element yet, and what the elements so far have taken. */
+        if (reader->parser->len - reader->parser->pos <= reader->most &&
+            reader->arena.bytes <= 8 * reader->most + 4 * MEMORY_BLOCK)
+            return REDIS_READ_MORE;
+        reader->why = "an answer too large";
+        return REDIS_READ_BAD;
+    }
+    reader->has_value = true;
+    *ret = value;
+    return REDIS_READ_VALUE;
+}
+
+const char *redis_reader_error(const struct redis_reader *reader)
+{
+    return reader->why;
+}
+
+/* ---- commands ---- */
+
+struct redis_command redis_command_format(const struct span *argv, unsigned argc)
+{
+    const char *parts[REDIS_ARGUMENTS];
+    size_t lengths[REDIS_ARGUMENTS];
+    for (unsigned i = 0; i < argc; i++) {
+        parts[i] = argv[i].ptr;
+        lengths[i] = argv[i].len;
+    }
+    char *bytes = NULL;
+    int len = redisFormatCommandArgv(&bytes, (int)argc, parts, lengths);
+    if (len < 0) {
+        log_write(LOG_ERROR, "memory", "out of memory");
+        exit(1);
+    }
+    return (struct redis_command){.bytes = bytes, .len = (size_t)len};
+}
+
+void redis_command_free(struct redis_command *command, bool secret)
+{
+    if (secret && command->bytes)
+        memory_wipe(command->bytes, command->len);
+    redisFreeCommand(command->bytes);
+    *command = (struct redis_command){0};
+}
+
+/* ---- errors ---- */
+
+static const char *const error_words[REDIS_ERRORS] = {
+#define X(name, word) [REDIS_ERROR_##name] = word,
+    REDIS_ERROR_LIST(X)
+#undef X
+};
+
+const char *redis_error_name(enum redis_error error)
+{
+    return error_words[error < REDIS_ERRORS ? error : REDIS_ERROR_OTHER];
+}
+
+bool redis_error_is_refusal(enum redis_error error)
+{
+    return error == REDIS_ERROR_FULL || error > REDIS_ERROR_PROTOCOL;
+}
+
+static const struct error_prefix {
+    struct span word;
+    enum redis_error error;
+} prefixes[] = {
+    {SPAN_INIT("READONLY"), REDIS_ERROR_READONLY},
+    {SPAN_INIT("LOADING"), REDIS_ERROR_LOADING},
+    {SPAN_INIT("MASTERDOWN"), REDIS_ERROR_MASTERDOWN},
+    {SPAN_INIT("CLUSTERDOWN"), REDIS_ERROR_CLUSTERDOWN},
+    {SPAN_INIT("MOVED"), REDIS_ERROR_MOVED},
+    {SPAN_INIT("ASK"), REDIS_ERROR_MOVED},
+    {SPAN_INIT("TRYAGAIN"), REDIS_ERROR_TRYAGAIN},
+    {SPAN_INIT("CROSSSLOT"), REDIS_ERROR_CROSSSLOT},
+    {SPAN_INIT("OOM"), REDIS_ERROR_OOM},
+    {SPAN_INIT("NOAUTH"), REDIS_ERROR_NOAUTH},
+    {SPAN_INIT("WRONGPASS"), REDIS_ERROR_NOAUTH},
+    {SPAN_INIT("NOPERM"), REDIS_ERROR_NOPERM},
+    {SPAN_INIT("NOSCRIPT"), REDIS_ERROR_NOSCRIPT},
+    {SPAN_INIT("WRONGTYPE"), REDIS_ERROR_WRONGTYPE},
+    {SPAN_INIT("BUSY"), REDIS_ERROR_BUSY},
+    {SPAN_INIT("MISCONF"), REDIS_ERROR_BUSY},
+    {SPAN_INIT("NOREPLICAS"), REDIS_ERROR_BUSY},
+};
+
+/* Redis 6 and before wrap what a script ran into: "ERR Error running script (call to f_..): @user_script:1: -OOM ..."
+ */
+static enum redis_error wrapped_error(struct span text)
+{
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
+        size_t at = span_search(text, prefixes[i].word);
+        if (at < text.len && at > 0 && (text.ptr[at - 1] == '-' || text.ptr[at - 1] == ' '))
+            return prefixes[i].error;
+    }
+    return REDIS_ERROR_OTHER;
+}
+
+enum redis_error redis_error_of(struct span text)
+{
+    struct span word = span_take(text, span_find(text, ' '));
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+        if (span_equal(word, prefixes[i].word))
+            return prefixes[i].error;
+    if (span_starts_with(text, SPAN("ERR Error running script")))
+        return wrapped_error(text);
+    /* Before Redis 6 wrong passwords and missing ones were plain errors. */
+    if (span_starts_with(text, SPAN("ERR invalid password")) || span_starts_with(text, SPAN("ERR Client sent AUTH")))
+        return REDIS_ERROR_NOAUTH;
+    return REDIS_ERROR_OTHER;
+}
+
+bool redis_value_integer(const struct redis_value *value, int64_t *ret)
+{
+    if (value->kind == REDIS_INTEGER) {
+        *ret = value->integer;
+        return true;
+    }
+    bool minus = value->kind == REDIS_STRING && value->text.len && value->text.ptr[0] == '-';
+    uint64_t amount = 0;
+    if (value->kind != REDIS_STRING || !span_to_u64(span_skip(value->text, minus), &amount) || amount > INT64_MAX)
+        return false;
+    *ret = minus ? -(int64_t)amount : (int64_t)amount;
+    return true;
+}
