@@ -6,6 +6,7 @@
 #include "gateway/exchange.h"
 #include "gateway/snapshot.h"
 #include "gateway/worker.h"
+#include "net/pending.h"
 
 /* The phase a parked request direction was in, so that the run queue can go on with it. */
 enum phase { PHASE_HEAD, PHASE_REQUEST, PHASE_BODY };
@@ -55,8 +56,8 @@ static bool settle(struct exchange *exchange, struct channel *channel, struct fi
     case FILTER_FAIL:
         break;
     }
-    if (channel == &exchange->in)
-        exchange->filters_seen = (unsigned)(filter - exchange->filters);
+    /* Those behind it have not seen the request, or have seen the answer that this one replaces. */
+    exchange->filters_seen = (unsigned)(filter - exchange->filters);
     exchange_answered(exchange);
     return false;
 }
@@ -259,6 +260,24 @@ void chain_drop_waiting(struct exchange *exchange)
     exchange->waiting = NULL;
 }
 
+void chain_abandon(struct exchange *exchange)
+{
+    bool waited = false;
+    for (unsigned i = 0; i < exchange->filter_count; i++) {
+        waited |= exchange->filters[i].waiting != NULL;
+        exchange->filters[i].waiting = NULL;
+    }
+    if (waited)
+        pending_cancel_all(&exchange->pendings);
+    if (exchange->out.parked && !exchange->response_started)
+        exchange->filters_seen = exchange->out.next;
+    exchange->in.parked = exchange->in.runnable = false;
+    exchange->out.parked = exchange->out.runnable = false;
+    exchange->answered_late = false;
+    chain_drop_waiting(exchange);
+    buffer_finish(&exchange->out_buffer);
+}
+
 /* ---- going on after a wait ---- */
 
 static void run_out(struct exchange *exchange)
@@ -345,10 +364,8 @@ static void taken(struct filter *filter)
     if (exchange->in_hook)
         return;
     assert(filter->waiting && filter->waiting->parked);
-    if (filter->waiting == &exchange->in)
-        exchange->filters_seen = (unsigned)(filter - exchange->filters);
-    filter->waiting->parked = false;
-    filter->waiting = NULL;
+    exchange->filters_seen = (unsigned)(filter - exchange->filters);
+    filter->waiting = NULL; /* its direction stays parked: what arrives until then is not for the client */
     exchange->answered_late = true;
     loop_post(exchange->worker->loop, &exchange->task);
 }

@@ -30,6 +30,11 @@ bool chain_request_body(struct exchange *exchange, struct span bytes, bool last)
 void chain_response_head(struct exchange *exchange);
 /* A piece of the answer through on_response_body. While a filter waits it is kept; the caller should then stop its source. */
 void chain_response_body(struct exchange *exchange, struct span bytes, bool hidden, bool last);
+/*
+ * An answer overtakes what filters wait for: their pendings are cancelled, kept pieces dropped. If a response head was on its way,
+ * the filters that it has passed do not see another.
+ */
+void chain_abandon(struct exchange *exchange);
 /* Frees pieces that are still kept: when the exchange ends. */
 void chain_drop_waiting(struct exchange *exchange);
 /* Whether every filter that has joined shows the caller that model. */

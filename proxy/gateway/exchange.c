@@ -229,7 +229,8 @@ void exchange_client_failed(struct exchange *exchange, enum fault why, const cha
     exchange->client = NULL;
     if (exchange->state == EXCHANGE_DONE)
         return;
-    bool fine = attempts_finished_well(exchange->attempts);
+    /* It has all it needs, unless a filter still holds it up. */
+    bool fine = attempts_finished_well(exchange->attempts) && exchange->response_started && !exchange->out.parked;
     if (!fine) {
         exchange->fault = why == FAULT_NONE ? FAULT_CLIENT_GONE : why;
         exchange->fault_detail = span_str(reason);

@@ -54,6 +54,9 @@ static void head_arrived(struct h1_server *server)
     bool end = request->framing == BODY_NONE || (request->framing == BODY_LENGTH && request->body_length == 0);
     client_conn_wait(server->conn, end ? CLIENT_ANSWER : CLIENT_BODY);
     stream_arrived_head(&server->stream, &exchange->request, end);
+    /* While a head hook waits, the client may well wait for its 100 Continue. */
+    if (!end && server->stream.exchange && server->stream.exchange->state == EXCHANGE_HEAD)
+        client_conn_wait(server->conn, CLIENT_ANSWER);
 }
 
 /* Both messages have ended: the connection is free for the next request, or done. */
@@ -277,6 +280,9 @@ static void op_end(struct stream *stream, const struct fields *trailers)
 static void op_want(struct stream *stream, bool more)
 {
     struct h1_server *server = server_of(stream);
+    /* A client that we do not read cannot be late with its body. */
+    if (server->begun && server->head_read && !server->request_done && !server->response_done)
+        client_conn_wait(server->conn, more ? CLIENT_BODY : CLIENT_ANSWER);
     if (server->wants == more)
         return;
     server->wants = more;

@@ -24,36 +24,50 @@ void respond_fault_text(struct exchange *exchange, enum fault why, struct span m
 
 void respond_model_not_found(struct exchange *exchange)
 {
-    struct span text = arena_format(&exchange->arena, "The model `%.*s` does not exist or you do not have access to it.",
-                                    SPAN_ARG(exchange->model_asked));
+    struct span text =
+        arena_format(&exchange->arena, "The model `%.*s` does not exist or you do not have access to it.",
+                     SPAN_ARG(exchange->model_asked));
     exchange_fail(exchange, FAULT_MODEL_NOT_FOUND, text, SPAN("model"));
 }
 
-/* The answer has begun: a stream is told in its own words, anything else can only be cut. */
-static void break_off(struct exchange *exchange)
+/* Whether the client can be told in its stream's own words: it stands between two events. */
+static bool takes_event(const struct exchange *exchange)
+{
+    return exchange->response_is_stream && exchange->call.operation && exchange->client &&
+           !exchange->response_complete && !exchange->mid_event;
+}
+
+static void cut(struct exchange *exchange)
 {
     struct stream *client = exchange->client;
-    bool events = exchange->response_is_stream && exchange->call.operation && client && !exchange->response_complete &&
-                  !exchange->mid_event;
-    if (!events) {
-        if (client && !exchange->response_complete) {
-            exchange->client = NULL;
-            client->exchange = NULL;
-            client->ops->reset(client, exchange->fault);
-        }
-        exchange_end(exchange, OUTCOME_FAILED);
+    if (client && !exchange->response_complete) {
+        exchange->client = NULL;
+        client->exchange = NULL;
+        client->ops->reset(client, exchange->fault);
+    }
+    exchange_end(exchange, OUTCOME_FAILED);
+}
+
+/*
+ * The answer has begun: a stream is told in its own words, anything else can only be cut. When the target failed, the
+ * event goes the way of all the bytes before it, behind those that a filter holds; when a filter failed, straight to
+ * the client.
+ */
+static void break_off(struct exchange *exchange, bool by_filter)
+{
+    if (!takes_event(exchange)) {
+        cut(exchange);
         return;
     }
     struct buffer event = {0};
     error_event(&event, exchange->call.operation, exchange->fault, exchange->fault_message,
                 exchange->facts.has_sequence ? exchange->facts.sequence + 1 : 0);
     exchange->error_in_stream = true;
-    client->ops->body(client, buffer_span(&event));
-    exchange->bytes_out += buffer_len(&event);
+    if (by_filter)
+        exchange_response_body_passed(exchange, buffer_span(&event), false, true);
+    else
+        chain_response_body(exchange, buffer_span(&event), false, true);
     buffer_finish(&event);
-    exchange->response_complete = true;
-    client->ops->end(client, NULL);
-    exchange_end(exchange, OUTCOME_FAILED);
 }
 
 void exchange_fail(struct exchange *exchange, enum fault why, struct span message, struct span param)
@@ -64,7 +78,7 @@ void exchange_fail(struct exchange *exchange, enum fault why, struct span messag
     exchange->fault_message = arena_copy(&exchange->arena, message);
     exchange->fault_param = arena_copy(&exchange->arena, param);
     if (exchange->response_started)
-        break_off(exchange);
+        break_off(exchange, false);
     else
         exchange_answered(exchange);
 }
@@ -92,8 +106,12 @@ static void fault_answer(struct exchange *exchange)
 
 void exchange_answered(struct exchange *exchange)
 {
+    chain_abandon(exchange);
+    if (exchange->response_started) {
+        break_off(exchange, true);
+        return;
+    }
     attempts_cancel(exchange->attempts); /* its records stay, for the log */
-    exchange->in.parked = exchange->out.parked = false;
     exchange->local_answer = true;
     if (!exchange->request_complete)
         exchange->request_discard = true;
@@ -216,7 +234,9 @@ void exchange_response_body_passed(struct exchange *exchange, struct span bytes,
         exchange->response_complete = true;
         client->ops->end(client, NULL);
     }
-    enum outcome outcome = exchange->fault ? OUTCOME_FAILED : exchange->local_answer ? OUTCOME_ANSWERED : OUTCOME_COMPLETED;
+    enum outcome outcome = exchange->fault          ? OUTCOME_FAILED
+                           : exchange->local_answer ? OUTCOME_ANSWERED
+                                                    : OUTCOME_COMPLETED;
     exchange_end(exchange, outcome);
 }
 
