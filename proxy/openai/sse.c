@@ -238,27 +238,44 @@ static void deliver(struct sse_reader *reader, struct sse_event *ret)
     reader->delivered = true;
 }
 
+/* The value of the field that line `at` of the input begins with, if it is this one and ends with LF. */
+static inline __attribute__((always_inline)) bool plain_field(struct span in, size_t at, struct span field,
+                                                              struct span *ret)
+{
+    const char *begin = in.ptr + at, *end = in.ptr + in.len;
+    if (in.len - at < field.len || memcmp(begin, field.ptr, field.len) != 0)
+        return false;
+    const char *stop = find_line_end(begin, end);
+    if (stop == end || *stop != '\n')
+        return false;
+    *ret = span_of(begin + field.len, (size_t)(stop - begin) - field.len);
+    return true;
+}
+
 /*
- * The event that nearly all are, whole in the input: one `data` line, ended by LF LF. False: it is another, or not
- * whole; nothing has been taken then.
+ * The event that nearly all are, whole in the input: one `data` line, perhaps after one `event` line, ended by LF LF.
+ * False: it is another, or not whole; nothing has been taken then.
  */
 static bool next_plain(struct sse_reader *reader, struct span *in, struct sse_event *ret)
 {
-    static const char field[] = "data: ";
-    const size_t head = sizeof(field) - 1;
-    if (reader->has_line || reader->after_cr || reader->bom != BOM_SETTLED || in->len < head ||
-        memcmp(in->ptr, field, head) != 0)
+    struct span name = {NULL, 0}, data;
+    size_t at = 0;
+    if (reader->has_line || reader->after_cr || reader->bom != BOM_SETTLED)
         return false;
-    const char *end = in->ptr + in->len, *stop = find_line_end(in->ptr, end);
-    size_t len = (size_t)(stop - in->ptr);
-    if (end - stop < 2 || stop[0] != '\n' || stop[1] != '\n' || len - head > reader->limit)
+    if (in->ptr[0] == 'e') {
+        if (!plain_field(*in, 0, SPAN("event: "), &name) || name.len > SSE_NAME_MAX)
+            return false;
+        at = (size_t)(name.ptr + name.len - in->ptr) + 1;
+    }
+    if (!plain_field(*in, at, SPAN("data: "), &data) || data.len > reader->limit)
         return false;
-    *ret = (struct sse_event){.start = reader->start,
-                              .end = reader->offset + len + 2,
-                              .data = {in->ptr + head, len - head},
-                              .has_data = true};
+    at = (size_t)(data.ptr + data.len - in->ptr) + 2;
+    if (at > in->len || in->ptr[at - 1] != '\n')
+        return false;
+    *ret = (struct sse_event){
+        .start = reader->start, .end = reader->offset + at, .name = name, .data = data, .has_data = true};
     reader->start = reader->offset = ret->end;
-    *in = span_of(stop + 2, in->len - len - 2);
+    *in = span_of(in->ptr + at, in->len - at);
     return true;
 }
 

@@ -165,15 +165,18 @@ static bool is_same_but_holes(const struct stream_tap *tap, struct span data, bo
     return (size_t)(end - p) == len && memcmp(p, pattern + at, len) == 0;
 }
 
-/* `created` and `index` change seldom: first as if they never did, then in earnest. */
-static bool is_same_again(const struct stream_tap *tap, const struct sse_event *event, struct difference *ret)
+/* Plain numbers change in each event or hardly ever: first as it was the last time, then the other way. */
+static bool is_same_again(struct stream_tap *tap, const struct sse_event *event, struct difference *ret)
 {
     if (!tap->has_pattern || !event->data.len || !span_equal(event->name, span_of(tap->pattern, tap->name_len)))
         return false;
-    if (is_same_but_holes(tap, event->data, false, ret))
+    if (is_same_but_holes(tap, event->data, tap->numbers_vary, ret))
         return true;
     *ret = (struct difference){0};
-    return is_same_but_holes(tap, event->data, true, ret);
+    if (tap->numbers_vary || !is_same_but_holes(tap, event->data, true, ret))
+        return false;
+    tap->numbers_vary = true;
+    return true;
 }
 
 static bool is_one_of(struct span text, const struct span *words, size_t count)
@@ -249,6 +252,7 @@ static void learn(struct stream_tap *tap, const struct sse_event *event, const s
     tap->holes = *holes;
     tap->pattern_content = scan->other_content || !scan->text;
     tap->has_pattern = true;
+    tap->numbers_vary = false;
 }
 
 /* Reads an event with the JSON reader. */

@@ -44,7 +44,7 @@ struct stream_tap {
     struct arena *arena;
     char *pattern; /* the last content event that was read: name, then data */
     unsigned pattern_cap, name_len, data_len;
-    bool has_pattern, pattern_content;
+    bool has_pattern, pattern_content, numbers_vary;
     struct answer_holes holes;
 };
 

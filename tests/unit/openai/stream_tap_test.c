@@ -186,12 +186,41 @@ static void opaque_events(void **state)
     }
 }
 
+/* A number of the server's own beside the choices, new in each event: text is still told from no text. */
+static void numbers_that_vary(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *data;
+        enum event_kind kind;
+        uint64_t text_bytes;
+    } events[] = {
+        {"{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"abc\"}}],\"t\":1}", EVENT_CONTENT, 3},
+        {"{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"de\"}}],\"t\":22}", EVENT_CONTENT, 5},
+        {"{\"choices\":[{\"index\":1,\"delta\":{\"content\":\"\"}}],\"t\":333}", EVENT_OTHER, 5},
+        {"{\"choices\":[{\"index\":1,\"delta\":{\"content\":\"f\"}}],\"t\":1}", EVENT_CONTENT, 6},
+        {"{\"choices\":[{\"index\":1,\"delta\":{\"content\":\"g\"}}],\"t\":-1}", EVENT_CONTENT, 7},
+        {"{\"choices\":[],\"usage\":{},\"t\":1}", EVENT_USAGE_ONLY, 7},
+    };
+    struct arena arena;
+    struct stream_tap tap;
+    arena_init(&arena);
+    stream_tap_init(&tap, &arena);
+    for (size_t i = 0; i < ARRAY_LEN(events); i++) {
+        struct sse_event event = event_of("", events[i].data);
+        assert_int_equal(stream_tap_event(&tap, &event), events[i].kind);
+        assert_int_equal(tap.facts.text_bytes, events[i].text_bytes);
+    }
+    arena_finish(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kinds),
         cmocka_unit_test(kinds_in_any_order),
         cmocka_unit_test(opaque_events),
+        cmocka_unit_test(numbers_that_vary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
