@@ -53,7 +53,7 @@ struct exchange *exchange_create(struct worker *worker, const struct listener_us
     exchange->snapshot = snapshot_ref(worker->snapshot);
     exchange->listener = listener;
     exchange->client = client;
-    exchange->peer = peer;
+    exchange->peer = arena_copy(&exchange->arena, peer); /* the exchange may outlive its connection */
     exchange->started = loop_now(worker->loop);
     list_init(&exchange->pendings);
     list_append(&worker->exchanges, &exchange->link);
@@ -130,7 +130,8 @@ static bool id_is_usable(struct span id)
     return true;
 }
 
-/* A client's own x-request-id is kept: it ties its logs to ours. Else one that is unique without randomness per request. */
+/* A client's own x-request-id is kept: it ties its logs to ours. Else one that is unique without randomness per
+ * request. */
 static void give_id(struct exchange *exchange)
 {
     struct span theirs = fields_value(&exchange->request.fields, FIELD_X_REQUEST_ID);
@@ -154,8 +155,8 @@ void exchange_request_head(struct exchange *exchange, bool end)
     exchange->request_complete = end;
     give_id(exchange);
     if (exchange->listener->config)
-        exchange->peer = forwarded_peer(&exchange->arena, exchange->listener->config, &exchange->request.fields,
-                                        exchange->peer);
+        exchange->peer =
+            forwarded_peer(&exchange->arena, exchange->listener->config, &exchange->request.fields, exchange->peer);
     asked_operation(exchange);
     exchange_enter(exchange, EXCHANGE_HEAD);
     const struct filter_list *filters = &exchange->listener->filters;
@@ -179,7 +180,8 @@ static void answer_models(struct exchange *exchange)
         /* The rest of the path is the name; a slash in it is a slash in the name. */
         struct span name = {0};
         if (!percent_decode(span_skip(call->resource, 1), false, &exchange->arena, &name) ||
-            !chain_shows_model(exchange, name) || !router_show_model(exchange->snapshot, name, azure, &exchange->answer)) {
+            !chain_shows_model(exchange, name) ||
+            !router_show_model(exchange->snapshot, name, azure, &exchange->answer)) {
             exchange->model_asked = name;
             respond_model_not_found(exchange);
             return;
