@@ -316,6 +316,7 @@ static int simulate_on(struct snapshot *snapshot, const struct listener_use *lis
     arena_init(&arena);
     struct exchange *exchange = ARENA_NEW(&arena, struct exchange);
     exchange->arena = arena;
+    arena_init(&exchange->scratch);
     exchange->snapshot = snapshot;
     exchange->listener = listener;
     int code = 1;
@@ -332,6 +333,7 @@ static int simulate_on(struct snapshot *snapshot, const struct listener_use *lis
     buffer_finish(&file);
     buffer_finish(&out);
     buffer_finish(&exchange->body);
+    arena_finish(&exchange->scratch);
     arena = exchange->arena;
     arena_finish(&arena);
     return code;
