@@ -15,6 +15,37 @@ static const struct config_timeouts *timeouts(const struct client_conn *conn)
     return &conn->worker->snapshot->config->timeouts;
 }
 
+/* ---- protocols ---- */
+
+static void start_h1(struct client_conn *conn)
+{
+    conn->protocol = CLIENT_H1;
+    h1_server_init(&conn->h1, conn);
+}
+
+static void start_h2(struct client_conn *conn)
+{
+    conn->protocol = CLIENT_H2;
+    conn->h2 = h2_server_create(conn);
+}
+
+static void deliver(struct client_conn *conn, struct span bytes)
+{
+    if (conn->protocol == CLIENT_H1)
+        h1_server_input(&conn->h1, bytes);
+    else
+        h2_server_input(conn->h2, bytes);
+}
+
+/* What came before the protocol was known. */
+static void deliver_first(struct client_conn *conn)
+{
+    struct buffer first = conn->first;
+    conn->first = (struct buffer){0};
+    deliver(conn, buffer_span(&first));
+    buffer_finish(&first);
+}
+
 /* ---- time ---- */
 
 static uint64_t patience(const struct client_conn *conn)
@@ -35,6 +66,10 @@ static uint64_t patience(const struct client_conn *conn)
 static void overdue(struct client_conn *conn)
 {
     log_write(LOG_DEBUG, "client", "%.*s timed out (%d)", SPAN_ARG(conn->peer_text), (int)conn->waits);
+    if (conn->protocol == CLIENT_DETECT && buffer_len(&conn->first)) {
+        start_h1(conn);
+        deliver_first(conn);
+    }
     if (conn->protocol == CLIENT_H1 && conn->waits != CLIENT_IDLE)
         h1_server_overdue(&conn->h1);
     else if (conn->protocol == CLIENT_H2)
@@ -81,34 +116,13 @@ void client_conn_wait(struct client_conn *conn, enum client_waits what)
 
 /* ---- bytes ---- */
 
-static void start_h1(struct client_conn *conn)
-{
-    conn->protocol = CLIENT_H1;
-    h1_server_init(&conn->h1, conn);
-}
-
-static void start_h2(struct client_conn *conn)
-{
-    conn->protocol = CLIENT_H2;
-    conn->h2 = h2_server_create(conn);
-}
-
-static void deliver(struct client_conn *conn, struct span bytes)
-{
-    if (conn->protocol == CLIENT_H1)
-        h1_server_input(&conn->h1, bytes);
-    else
-        h2_server_input(conn->h2, bytes);
-}
-
 /* Prior knowledge: HTTP/2 begins with a preface that no HTTP/1 request begins with (RFC 9113 3.3). */
 static void detect(struct client_conn *conn, struct span bytes)
 {
     buffer_append(&conn->first, bytes);
     struct span all = buffer_span(&conn->first);
-    enum h1_preface preface = conn->listener->use->config && !conn->listener->use->config->http2
-                                  ? H1_PREFACE_NO
-                                  : h1_looks_like_h2(all);
+    enum h1_preface preface =
+        conn->listener->use->config && !conn->listener->use->config->http2 ? H1_PREFACE_NO : h1_looks_like_h2(all);
     if (preface == H1_PREFACE_MORE) {
         client_conn_wait(conn, CLIENT_HEADER);
         return;
@@ -117,10 +131,7 @@ static void detect(struct client_conn *conn, struct span bytes)
         start_h2(conn);
     else
         start_h1(conn);
-    struct buffer first = conn->first;
-    conn->first = (struct buffer){0};
-    deliver(conn, buffer_span(&first));
-    buffer_finish(&first);
+    deliver_first(conn);
 }
 
 static void eof(struct client_conn *conn)

@@ -8,6 +8,8 @@
 #define SIZE_DIGITS 16
 /* A head in pieces is gathered this much at a time, so that body bytes behind it are not copied along. */
 #define GATHER 1024
+/* Bytes without a slash after which a connection is HTTP/1: longer than any method. */
+#define FIRST_LINE_MAX 64
 /* 1xx answers before the final one; each costs arena memory. */
 #define INTERIM_MAX 16
 
@@ -442,12 +444,25 @@ bool h1_reader_untouched(const struct h1_reader *reader)
     return reader->state <= H1_AT_FIRST_BYTE;
 }
 
+/* YES once a line that is not empty has ended and held no slash. */
+static enum h1_preface line_without_slash(struct span bytes)
+{
+    for (size_t i = 0; i < bytes.len && i < FIRST_LINE_MAX; i++) {
+        if (bytes.ptr[i] == '/' || (i == 0 && (unsigned char)bytes.ptr[0] < ' '))
+            return H1_PREFACE_NO;
+        if (bytes.ptr[i] == '\n')
+            return H1_PREFACE_YES;
+    }
+    return bytes.len < FIRST_LINE_MAX ? H1_PREFACE_MORE : H1_PREFACE_NO;
+}
+
 enum h1_preface h1_looks_like_h2(struct span first_bytes)
 {
     static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     _Static_assert(sizeof(preface) - 1 == H1_PREFACE_LEN, "the preface has 24 bytes");
+    static const struct span version = SPAN_INIT("PRI * HTTP/2");
     struct span head = span_take(first_bytes, H1_PREFACE_LEN);
-    if (head.len && memcmp(head.ptr, preface, head.len) != 0)
-        return H1_PREFACE_NO;
-    return head.len == H1_PREFACE_LEN ? H1_PREFACE_YES : H1_PREFACE_MORE;
+    if (head.len == 0 || memcmp(head.ptr, preface, head.len) == 0)
+        return head.len == H1_PREFACE_LEN ? H1_PREFACE_YES : H1_PREFACE_MORE;
+    return span_starts_with(head, version) ? H1_PREFACE_YES : line_without_slash(first_bytes);
 }

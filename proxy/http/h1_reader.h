@@ -134,7 +134,11 @@ bool h1_reader_untouched(const struct h1_reader *reader);
 
 enum h1_preface { H1_PREFACE_NO, H1_PREFACE_MORE, H1_PREFACE_YES };
 #define H1_PREFACE_LEN 24
-/* Whether the first bytes of a connection are HTTP/2's preface (RFC 9113 3.4); MORE while they are a beginning of it.
+/*
+ * Whether the first bytes of a connection are meant as HTTP/2: its preface (RFC 9113 3.4), one that goes wrong after
+ * `PRI * HTTP/2`, or a first line without any `/`. The latter names neither a path nor a version, so it is no HTTP/1
+ * request, not even a malformed one, and an answer in HTTP/1 would mean nothing to its sender. MORE while it may be
+ * either.
  */
 enum h1_preface h1_looks_like_h2(struct span first_bytes);
 

@@ -201,8 +201,42 @@ static void knows_the_h2_preface(void **state)
     for (size_t i = 0; i <= preface.len; i++)
         assert_int_equal(h1_looks_like_h2(span_take(preface, i)),
                          i < H1_PREFACE_LEN ? H1_PREFACE_MORE : H1_PREFACE_YES);
-    assert_int_equal(h1_looks_like_h2(SPAN("PO")), H1_PREFACE_NO);
-    assert_int_equal(h1_looks_like_h2(SPAN("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r")), H1_PREFACE_NO);
+    assert_int_equal(h1_looks_like_h2(SPAN("PO")), H1_PREFACE_MORE);
+    assert_int_equal(h1_looks_like_h2(SPAN("POST /")), H1_PREFACE_NO);
+    assert_int_equal(h1_looks_like_h2(SPAN("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r")), H1_PREFACE_YES);
+    assert_int_equal(h1_looks_like_h2(SPAN("PRI * HTTP/1.1\r\n")), H1_PREFACE_NO);
+}
+
+/* The verdict on a first line, and that no beginning of it has another one. */
+static void takes_lines_without_a_slash_for_h2(void **state)
+{
+    (void)state;
+    static const struct {
+        struct span line;
+        enum h1_preface verdict;
+    } cases[] = {
+        {SPAN_INIT("INVALID CONNECTION PREFACE\r\n\r\n"), H1_PREFACE_YES},
+        {SPAN_INIT("PRI *\r\n"), H1_PREFACE_YES},
+        {SPAN_INIT("hello\n"), H1_PREFACE_YES},
+        {SPAN_INIT("GET /\r\n"), H1_PREFACE_NO},
+        {SPAN_INIT("GET x HTTP/1.1\r\n"), H1_PREFACE_NO},
+        {SPAN_INIT("OPTIONS * HTTP/1.1\r\n"), H1_PREFACE_NO},
+        {SPAN_INIT("CONNECT a:1 HTTP/1.1\r\n"), H1_PREFACE_NO},
+        {SPAN_INIT("\r\nGET / HTTP/1.1\r\n"), H1_PREFACE_NO},
+        {SPAN_INIT("\0\n"), H1_PREFACE_NO},
+        {SPAN_INIT("\x16\x03\x01\n"), H1_PREFACE_NO},
+        {SPAN_INIT("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n"),
+         H1_PREFACE_NO},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        bool decided = false;
+        for (size_t cut = 0; cut <= cases[i].line.len; cut++) {
+            enum h1_preface verdict = h1_looks_like_h2(span_take(cases[i].line, cut));
+            assert_true(verdict == cases[i].verdict || (verdict == H1_PREFACE_MORE && !decided));
+            decided = decided || verdict != H1_PREFACE_MORE;
+        }
+        assert_true(decided);
+    }
 }
 
 int main(void)
@@ -210,7 +244,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_requests),       cmocka_unit_test(keeps_to_limits),
         cmocka_unit_test(gathers_large_heads),  cmocka_unit_test(tells_whether_anything_came),
-        cmocka_unit_test(knows_the_h2_preface),
+        cmocka_unit_test(knows_the_h2_preface), cmocka_unit_test(takes_lines_without_a_slash_for_h2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
