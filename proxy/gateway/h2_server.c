@@ -9,6 +9,7 @@
 #include "gateway/exchange.h"
 #include "gateway/h2_keepalive.h"
 #include "gateway/h2_server_limits.h"
+#include "gateway/metrics.h"
 #include "gateway/snapshot.h"
 #include "gateway/worker.h"
 #include "http/h2_session.h"
@@ -364,6 +365,8 @@ static void fail(struct h2_server *server)
     bool calm = fault.code == H2_ENHANCE_YOUR_CALM;
     log_write(calm ? LOG_INFO : LOG_DEBUG, "h2", "%.*s: %s (%s); connection closed", SPAN_ARG(server->conn->peer_text),
               fault.name, h2_code_name(fault.code));
+    if (calm)
+        metrics_http2_limit(server->conn->worker, fault.name);
     server->lost = fault.name;
     pump(server);
     client_conn_finish(server->conn);

@@ -338,6 +338,12 @@ static void clear_gone(struct metrics *metrics)
     }
 }
 
+void metrics_http2_limit(struct worker *worker, const char *limit)
+{
+    const struct span label = span_str(limit);
+    metrics_add(metrics_series_get(worker->metrics, METRIC_HTTP2_LIMIT, &label), 1);
+}
+
 void metrics_collect(struct worker *worker)
 {
     struct metrics *metrics = worker->metrics;

@@ -24,6 +24,8 @@ MUST_CHECK struct metrics *metrics_create(struct metrics_hub *hub);
 
 /* One exchange has ended: requests, tokens, durations, attempts, faults. */
 void metrics_exchange(const struct exchange *exchange, enum outcome outcome);
+/* A client's HTTP/2 connection ends because it passed a limit; `limit` is a static name of http/h2_limits.h. */
+void metrics_http2_limit(struct worker *worker, const char *limit);
 /*
  * Gauges and counters of one worker that live elsewhere (pools, connections, held bytes) are copied here by their
  * owner's thread; call it about once a second and before rendering on the same thread.
