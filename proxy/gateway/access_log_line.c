@@ -11,6 +11,7 @@
 #define AGENT_MAX_BYTES  200
 #define PATH_MAX_BYTES   100
 #define DETAIL_MAX_BYTES 160
+#define ID_MAX_BYTES     128
 #define RETRY_MAX_DIGITS 3
 /* Tries that are told one by one; a configuration allows no more. */
 #define ATTEMPTS_SHOWN 16
@@ -243,6 +244,8 @@ static void put_attempt(struct line *line, const struct attempt_record *record, 
     if (record->fault != FAULT_NONE)
         PUT_WORD(line, "fault", fault_entry(record->fault)->word);
     PUT_TEXT(line, "detail", record->detail, DETAIL_MAX_BYTES);
+    if (record->next)
+        PUT_TEXT(line, "upstream_request_id", record->request_id, ID_MAX_BYTES);
     uint64_t ended = record->ended ? record->ended : now;
     PUT_MILLIS(line, "ms", ended > record->started ? ended - record->started : 0);
     PUT(line, "}");
@@ -256,6 +259,7 @@ static void put_attempts(struct line *line, const struct exchange *exchange, uin
         return;
     PUT_TEXT(line, "target", attempts->last->target, NAME_MAX_BYTES);
     PUT_TEXT(line, "deployment", attempts->last->deployment, NAME_MAX_BYTES);
+    PUT_TEXT(line, "upstream_request_id", attempts->last->request_id, ID_MAX_BYTES);
     PUT_TEXT(line, "response_model", exchange->facts.model, NAME_MAX_BYTES);
     PUT(line, ",\"attempts\":[");
     unsigned shown = 0;

@@ -39,9 +39,10 @@ struct exchange;
 /* A finished or current try, for the access log. */
 struct attempt_record {
     struct span target, deployment;
-    unsigned status;    /* 0: no answer */
-    enum fault fault;   /* why it did not serve; FAULT_NONE if it did */
-    struct span detail; /* words for the log; in the arena */
+    unsigned status;        /* 0: no answer */
+    enum fault fault;       /* why it did not serve; FAULT_NONE if it did */
+    struct span detail;     /* words for the log; in the arena */
+    struct span request_id; /* the target's own, of its answer; in the arena; may be empty */
     uint64_t started, ended;
     struct attempt_record *next;
 };

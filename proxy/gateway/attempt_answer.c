@@ -170,6 +170,7 @@ void attempt_response_head(struct attempt *attempt, struct message *head, bool e
     unsigned status = attempt->response.status;
     attempt->answered = true;
     attempt->record->status = status;
+    attempt->record->request_id = upstream_request_id(&attempt->response);
     if (!exchange->first_byte_at || attempt->all->made > 1)
         exchange->first_byte_at = clock_monotonic();
     note_cooldown(attempt);

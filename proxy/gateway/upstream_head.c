@@ -13,8 +13,15 @@
 #include "gateway/snapshot.h"
 #include "gateway/worker.h"
 #include "openai/dialect.h"
+#include "openai/query.h"
 
 /* ---- to the target ---- */
+
+/* Fields that carry a key at other vendors and in Azure's API Management. */
+static bool is_other_key(struct span name)
+{
+    return span_equal(name, SPAN("x-api-key")) || span_equal(name, SPAN("ocp-apim-subscription-key"));
+}
 
 /* `credentials`: the client's own go on. */
 static bool dropped_upstream(const struct field *field, bool inspected, bool credentials)
@@ -37,7 +44,8 @@ static bool dropped_upstream(const struct field *field, bool inspected, bool cre
     case FIELD_ACCEPT_ENCODING:
         return inspected;
     case FIELD_OTHER:
-        return span_starts_with(field->name, SPAN("x-forwarded-")) || span_starts_with(field->name, SPAN("x-mock-"));
+        return span_starts_with(field->name, SPAN("x-forwarded-")) || span_starts_with(field->name, SPAN("x-mock-")) ||
+               (!credentials && is_other_key(field->name));
     default:
         return false;
     }
@@ -102,13 +110,36 @@ static struct span upstream_model(const struct attempt *attempt)
     return attempt->to->deployment.len ? attempt->to->deployment : attempt->exchange->model_asked;
 }
 
+/* Path and query as they came, but for a key in the query. */
+static struct span without_query_key(struct arena *arena, const struct message *request)
+{
+    struct span rest = request->query;
+    struct query_param param;
+    struct buffer kept = {0};
+    bool found = false;
+    while (request->query.len && query_next(&rest, &param)) {
+        if (query_is_credential(param.name)) {
+            found = true;
+            continue;
+        }
+        buffer_append(&kept, buffer_len(&kept) ? SPAN("&") : SPAN("?"));
+        buffer_append(&kept, param.raw);
+    }
+    struct span target = request->target;
+    if (found)
+        target = arena_format(arena, "%.*s%.*s", SPAN_ARG(request->path), SPAN_ARG(buffer_span(&kept)));
+    buffer_finish(&kept);
+    return target;
+}
+
 /* A passthrough's path goes on as it came, below nothing: the target's host, not its API prefix. */
 static struct span request_target(struct attempt *attempt)
 {
     struct exchange *exchange = attempt->exchange;
     const struct target *target = attempt->to->target;
     if (exchange->passthrough)
-        return exchange->request.target;
+        return credential_is_clients(target) ? exchange->request.target
+                                             : without_query_key(&exchange->scratch, &exchange->request);
     struct span version = target->api_as_client ? exchange->call.api_version : target->api_version;
     enum dialect dialect = target->dialect;
     if (target->api_as_client)
@@ -193,6 +224,15 @@ void upstream_response(struct attempt *attempt, bool spent)
         add_retry_after(exchange, wait);
     if (spent && (answer->status >= 500 || answer->status == 408))
         fields_add_id(&response->fields, &exchange->arena, FIELD_X_SHOULD_RETRY, SPAN("false"));
+}
+
+struct span upstream_request_id(const struct message *answer)
+{
+    struct span id = fields_value(&answer->fields, FIELD_X_REQUEST_ID);
+    if (id.len)
+        return id;
+    const struct field *field = fields_find_name(&answer->fields, SPAN("apim-request-id"));
+    return field ? field->value : (struct span){0};
 }
 
 /* ---- numbers in fields ---- */

@@ -3,9 +3,10 @@
  * upstream_head: the header fields on both sides of the gateway: what of the client's request goes to a target, and
  * what of a target's answer goes to the client.
  *
- * Never upstream: the client's credentials in any form (authorization, api-key, proxy-authorization, cookie, an api-key
- * in the query, openai-insecure-api-key.* in a WebSocket subprotocol), hop-by-hop fields, X-Forwarded-*, Forwarded.
- * Only to a target whose credential is `client` do authorization and api-key go on. Never to the client: hop-by-hop
+ * Never upstream: the client's credentials in any form (authorization, api-key, x-api-key, API Management's
+ * ocp-apim-subscription-key, proxy-authorization, cookie, api-key and subscription-key in the query,
+ * openai-insecure-api-key.* in a WebSocket subprotocol), hop-by-hop fields, X-Forwarded-*, Forwarded. Only to a target
+ * whose credential is `client` do the key fields and authorization go on. Never to the client: hop-by-hop
  * fields, alt-svc, set-cookie, strict-transport-security; x-ratelimit-* when several targets could have answered, since
  * the numbers are one target's; retry-after is capped.
  */
@@ -39,5 +40,11 @@ void upstream_response(struct attempt *attempt, bool spent);
 uint64_t upstream_retry_after(const struct message *answer, uint64_t wall);
 /* x-stainless-read-timeout of the client in µs; 0 when absent or not a number between 0 and an hour. */
 uint64_t upstream_read_timeout(const struct message *request);
+
+/*
+ * The target's own name for the request, to ask its operators about: x-request-id, else Azure's apim-request-id; empty
+ * if there is none. Lies where the answer does.
+ */
+struct span upstream_request_id(const struct message *answer);
 
 #endif

@@ -47,7 +47,7 @@ static void append_base(struct buffer *out, struct span base, enum dialect upstr
 /* Parameters that are the gateway's to decide and never go on as the client wrote them. */
 static bool is_ours(struct span name, const struct operation *operation)
 {
-    if (query_is(name, SPAN("api-version")) || query_is(name, SPAN("api-key")))
+    if (query_is(name, SPAN("api-version")) || query_is_credential(name))
         return true;
     return operation->model == OPERATION_MODEL_QUERY &&
            (query_is(name, SPAN("model")) || query_is(name, SPAN("deployment")));

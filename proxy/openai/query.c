@@ -101,3 +101,8 @@ bool query_is(struct span raw_name, struct span name)
     }
     return at == name.len;
 }
+
+bool query_is_credential(struct span raw_name)
+{
+    return query_is(raw_name, SPAN("api-key")) || query_is(raw_name, SPAN("subscription-key"));
+}

@@ -38,5 +38,7 @@ struct query_param {
 bool query_next(struct span *rest, struct query_param *ret);
 /* Whether the (escaped) name of a parameter stands for `name`, in any letter case. */
 bool query_is(struct span raw_name, struct span name);
+/* Whether the (escaped) name is that of a key: api-key (Azure), subscription-key (API Management). */
+bool query_is_credential(struct span raw_name);
 
 #endif
