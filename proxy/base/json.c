@@ -287,11 +287,12 @@ static __attribute__((noinline)) enum json_event next_slowly(struct json *r, str
 static inline const char *quick_token(const char *p, enum json_event *ret)
 {
     const char *after;
-    switch (json_byte_kind(*p)) {
-    case BYTE_QUOTE:
+    if (LIKELY(*p == '"')) {
         *ret = JSON_STRING;
         after = p + 1 + json_plain_bytes(p + 1);
         return *after == '"' ? after + 1 : NULL;
+    }
+    switch (json_byte_kind(*p)) {
     case BYTE_NUMBER:
         *ret = JSON_NUMBER;
         after = p + json_digits(p);
