@@ -57,6 +57,7 @@ struct rig;
 struct rig_client {
     struct rig *rig;
     struct transport *end; /* NULL after rig_leave */
+    struct transport *far; /* the gateway's end; only while the gateway has not closed it */
     struct h1_reader reader;
     enum http_method asked[RIG_MANY];
     struct rig_message answers[RIG_MANY];

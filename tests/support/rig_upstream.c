@@ -21,7 +21,9 @@ void rig_upstream_begin(struct rig *rig)
 
 static void go_on(struct rig_peer *peer)
 {
-    if (rig_flush(peer->rig, peer->end, &peer->out) && peer->close_after && peer->end)
+    bool done = rig_flush(peer->rig, peer->end, &peer->out);
+    bool broken = peer->end && *transport_error(peer->end);
+    if (peer->end && (broken || (done && peer->close_after)))
         rig_peer_close(peer);
 }
 
