@@ -3,6 +3,7 @@
 
 #include "gateway/asked.h"
 #include "gateway/attempt.h"
+#include "gateway/identity.h"
 #include "gateway/upstream_head.h"
 #include "openai/dialect.h"
 
@@ -19,25 +20,31 @@ static bool same_field(const struct field *field, const struct fields *in)
     return false;
 }
 
-static void show_credential(struct buffer *out, const struct field *field, const struct config_credential *credential)
+/* Where it comes from, never what it is. */
+static void show_credential(struct buffer *out, const struct target *target)
 {
-    const struct setting_secret *key = &credential->api_key;
-    const char *scheme = field->id == FIELD_AUTHORIZATION ? "Bearer " : "";
-    if (key->file.len)
-        buffer_format(out, "       + %.*s: %s(from file %.*s)\n", SPAN_ARG(field->name), scheme, SPAN_ARG(key->file));
+    const struct identity *identity = target->identity;
+    if (!identity)
+        return;
+    const struct setting_secret *key = &identity->config->api_key;
+    struct span kind = identity_kind_word(identity->kind);
+    bool header = target->config->azure && identity->kind == IDENTITY_API_KEY;
+    if (identity->kind == IDENTITY_CLIENT) {
+        buffer_append(out, SPAN("       the client's own authorization and api-key go on\n"));
+        return;
+    }
+    buffer_append(out, header ? SPAN("       + api-key: (") : SPAN("       + authorization: Bearer ("));
+    if (identity->kind == IDENTITY_API_KEY && key->file.len)
+        buffer_format(out, "from file %.*s)\n", SPAN_ARG(key->file));
+    else if (identity->kind == IDENTITY_API_KEY)
+        buffer_format(out, "from environment variable %.*s)\n", SPAN_ARG(key->env));
     else
-        buffer_format(out, "       + %.*s: %s(from environment variable %.*s)\n", SPAN_ARG(field->name), scheme,
-                      SPAN_ARG(key->env));
+        buffer_format(out, "%.*s of credential %.*s)\n", SPAN_ARG(kind), SPAN_ARG(identity->name));
 }
 
 /* A value that the configuration sets is what the reader wants to see; what the client sent, it knows. */
-static void show_added(struct buffer *out, const struct target *target, const struct field *field)
+static void show_added(struct buffer *out, const struct field *field)
 {
-    bool secret = field->id == FIELD_API_KEY || field->id == FIELD_AUTHORIZATION;
-    if (secret && target->config->credential) {
-        show_credential(out, field, target->config->credential);
-        return;
-    }
     buffer_format(out, "       + %.*s: ", SPAN_ARG(field->name));
     if (field->id == FIELD_X_REQUEST_ID && field->value.len == 0)
         buffer_append(out, SPAN("(one of Postern's own)"));
@@ -46,12 +53,11 @@ static void show_added(struct buffer *out, const struct target *target, const st
     buffer_append(out, SPAN("\n"));
 }
 
-static void show_fields(struct buffer *out, const struct target *target, const struct fields *before,
-                        const struct fields *after)
+static void show_fields(struct buffer *out, const struct fields *before, const struct fields *after)
 {
     for (unsigned i = 0; i < after->count; i++)
         if (!same_field(&after->at[i], before))
-            show_added(out, target, &after->at[i]);
+            show_added(out, &after->at[i]);
     for (unsigned i = 0; i < before->count; i++)
         if (!fields_find_name(after, before->at[i].name) && before->at[i].id != FIELD_HOST &&
             before->at[i].id != FIELD_CONTENT_LENGTH && before->at[i].id != FIELD_TRANSFER_ENCODING)
@@ -226,7 +232,8 @@ static void show_target(struct buffer *out, struct exchange *exchange, const str
         buffer_format(out, "%.*s://%.*s", SPAN_ARG(target->url->scheme), SPAN_ARG(target->url->authority));
     buffer_format(out, "%.*s\n       Host: %.*s\n", SPAN_ARG(request.target), SPAN_ARG(request.authority));
     show_connection(out, target);
-    show_fields(out, target, &exchange->request.fields, &request.fields);
+    show_fields(out, &exchange->request.fields, &request.fields);
+    show_credential(out, target);
     show_body(out, attempt);
 }
 

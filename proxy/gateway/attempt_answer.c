@@ -142,7 +142,7 @@ static bool may_ask_again(const struct attempt *attempt)
 }
 
 /*
- * The 401 is whole. A missing role is a 401 too (A new token would not have it either), and so is a token that is as
+ * The 401 is whole. A missing role is a 401 too (a new token would not have it either), and so is a token that is as
  * good as new: neither is asked about again.
  */
 static void judge_refusal(struct attempt *attempt)
@@ -151,9 +151,10 @@ static void judge_refusal(struct attempt *attempt)
     const struct target *target = attempt->to->target;
     struct upstream_error error;
     attempt->check_refusal = false;
-    bool read = upstream_error_read(buffer_span(&attempt->held), &exchange->arena, &error);
+    bool lacks_role = upstream_error_read(buffer_span(&attempt->held), &exchange->arena, &error) &&
+                      span_equal_nocase(error.code, SPAN("PermissionDenied"));
     buffer_finish(&attempt->held);
-    if (read && span_equal_nocase(error.code, SPAN("PermissionDenied"))) {
+    if (lacks_role) {
         credential_lacks_role(exchange->worker, exchange->snapshot, target, attempt->response.status);
         move_on_refused(attempt);
     } else if (credential_may_renew(exchange->worker, exchange->snapshot, target, attempt->credential_generation)) {
