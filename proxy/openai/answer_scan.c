@@ -72,7 +72,7 @@ struct answer_member {
         SPAN_INIT(name), COUNT, IN_NOTHING, offsetof(struct usage, member)                                             \
     }
 
-/* Of a whole answer the text is not looked at: usage tells its size. */
+/* Of a whole answer only facts and the length of the text matter; there are no holes in it. */
 static const struct answer_member in_answer[] = {
     INTO("choices", CHOICES, IN_ANSWER_CHOICES),
     INTO("usage", USAGE, IN_USAGE),
@@ -85,6 +85,8 @@ static const struct answer_member in_answer[] = {
 };
 
 static const struct answer_member in_answer_choice[] = {
+    INTO("message", ENTER, IN_MESSAGE),
+    PLAIN("text", TEXT),
     PLAIN("finish_reason", FINISH),
 };
 
@@ -203,7 +205,7 @@ static const struct place_entry {
 #define LENGTH(n) (UINT64_C(1) << (n))
     [IN_ANSWER] = OBJECT_PLACE(in_answer, no_member, LENGTH(4) | LENGTH(5) | LENGTH(6) | LENGTH(7) | LENGTH(18)),
     [IN_ANSWER_CHOICES] = {NULL, 0, &an_answer_choice, 0},
-    [IN_ANSWER_CHOICE] = OBJECT_PLACE(in_answer_choice, no_member, LENGTH(13)),
+    [IN_ANSWER_CHOICE] = OBJECT_PLACE(in_answer_choice, no_member, LENGTH(4) | LENGTH(7) | LENGTH(13)),
     [IN_ROOT] = OBJECT_PLACE(in_root, new_number, 0),
     [IN_CHOICES] = {NULL, 0, &a_choice, 0},
     [IN_CHOICE] = OBJECT_PLACE(in_choice, no_member, LENGTH(4) | LENGTH(5) | LENGTH(7) | LENGTH(13)),

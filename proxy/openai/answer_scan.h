@@ -39,9 +39,8 @@ struct answer_facts {
     struct span error_code, error_type; /* of an error object; in the arena; numbers as text */
     bool error;                         /* a truthy top-level `error`, a type `error`, or a failed response */
     unsigned finish;                    /* FINISH_* */
-    uint64_t text_bytes; /* streams: decoded bytes of text, refusal, reasoning and tool arguments delivered by choices
-                            and deltas. Not counted in whole answers, whose usage is all but certain and whose length is
-                            known. */
+    uint64_t
+        text_bytes; /* decoded bytes of text, refusal, reasoning and tool arguments delivered by choices and deltas */
     bool has_sequence;
     uint64_t sequence; /* last sequence_number of the Responses API */
 };

@@ -13,6 +13,7 @@ struct answer {
     struct usage usage;
     const char *model;
     unsigned finish;
+    uint64_t text_bytes;
     bool error, valid;
 };
 
@@ -36,6 +37,7 @@ static const struct answer answers[] = {
       .reported = true},
      "gpt-5-nano-2025-08-07",
      FINISH_STOP,
+     6,
      false,
      true},
     /* vLLM: null details; several choices */
@@ -48,6 +50,7 @@ static const struct answer answers[] = {
      {.input = 1, .output = 2, .total = 3, .reported = true},
      "phi",
      FINISH_LENGTH | FINISH_TOOL_CALLS,
+     5,
      false,
      true},
     /* completions, embeddings */
@@ -56,12 +59,14 @@ static const struct answer answers[] = {
      {.input = 4, .output = 5, .total = 9, .reported = true},
      "",
      FINISH_CONTENT_FILTER,
+     3,
      false,
      true},
     {"{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"index\":0,\"embedding\":[0.1,-2e-3]}],\"model\":"
      "\"text-embedding-3-small\",\"usage\":{\"prompt_tokens\":3,\"total_tokens\":3}}",
      {.input = 3, .total = 3, .reported = true},
      "text-embedding-3-small",
+     0,
      0,
      false,
      true},
@@ -73,17 +78,20 @@ static const struct answer answers[] = {
      {.input = 5, .output = 6, .total = 11, .cached = 2, .reasoning = 1, .reported = true},
      "gpt-5",
      FINISH_STOP,
+     0,
      false,
      true},
     {"{\"status\":\"incomplete\",\"incomplete_details\":{\"reason\":\"content_filter\"},\"usage\":null}",
      {.reported = false},
      "",
      FINISH_CONTENT_FILTER,
+     0,
      false,
      true},
     {"{\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"m\"},\"usage\":null}",
      {.reported = false},
      "",
+     0,
      0,
      true,
      true},
@@ -93,6 +101,7 @@ static const struct answer answers[] = {
      {.input = 1, .output = 2, .total = 3, .reported = true},
      "",
      0,
+     0,
      false,
      true},
     {"{\"text\":\"t\",\"usage\":{\"type\":\"tokens\",\"input_tokens\":14,\"input_token_details\":{\"audio_tokens\":14,"
@@ -100,55 +109,72 @@ static const struct answer answers[] = {
      {.input = 14, .output = 45, .total = 59, .audio_input = 14, .reported = true},
      "",
      0,
+     0,
      false,
      true},
     {"{\"text\":\"t\",\"usage\":{\"type\":\"duration\",\"seconds\":7}}",
      {.audio_seconds = 7, .reported = true},
      "",
      0,
+     0,
      false,
      true},
-    {"{\"usage\":{\"seconds\":7.25}}", {.audio_seconds = 8, .reported = true}, "", 0, false, true},
+    {"{\"usage\":{\"seconds\":7.25}}", {.audio_seconds = 8, .reported = true}, "", 0, 0, false, true},
     /* odd numbers are no usage; the last of two objects counts */
     {"{\"usage\":{\"prompt_tokens\":-1,\"completion_tokens\":\"5\",\"total_tokens\":null}}",
      {.reported = false},
      "",
      0,
+     0,
      false,
      true},
-    {"{\"usage\":{\"prompt_tokens\":99999999999999999999}}", {.reported = false}, "", 0, false, true},
-    {"{\"usage\":{\"prompt_tokens\":1e2}}", {.input = 100, .total = 100, .reported = true}, "", 0, false, true},
-    {"{\"usage\":[{\"prompt_tokens\":1}]}", {.reported = false}, "", 0, false, true},
+    {"{\"usage\":{\"prompt_tokens\":99999999999999999999}}", {.reported = false}, "", 0, 0, false, true},
+    {"{\"usage\":{\"prompt_tokens\":1e2}}", {.input = 100, .total = 100, .reported = true}, "", 0, 0, false, true},
+    {"{\"usage\":[{\"prompt_tokens\":1}]}", {.reported = false}, "", 0, 0, false, true},
     {"{\"usage\":{\"prompt_tokens\":1,\"prompt_tokens_details\":{\"cached_tokens\":1}},\"usage\":{\"prompt_tokens\":2}"
      "}",
      {.input = 2, .total = 2, .reported = true},
      "",
      0,
+     0,
      false,
      true},
-    {"{\"us\\u0061ge\":{\"prompt\\u005ftokens\":1}}", {.input = 1, .total = 1, .reported = true}, "", 0, false, true},
+    {"{\"us\\u0061ge\":{\"prompt\\u005ftokens\":1}}",
+     {.input = 1, .total = 1, .reported = true},
+     "",
+     0,
+     0,
+     false,
+     true},
     /* not where it belongs */
-    {"{\"a\":{\"usage\":{\"prompt_tokens\":1},\"error\":1,\"model\":\"x\"}}", {.reported = false}, "", 0, false, true},
-    {"[{\"usage\":{\"prompt_tokens\":1}}]", {.reported = false}, "", 0, false, true},
+    {"{\"a\":{\"usage\":{\"prompt_tokens\":1},\"error\":1,\"model\":\"x\"}}",
+     {.reported = false},
+     "",
+     0,
+     0,
+     false,
+     true},
+    {"[{\"usage\":{\"prompt_tokens\":1}}]", {.reported = false}, "", 0, 0, false, true},
     {"{\"choices\":[[{\"finish_reason\":\"stop\"}],null,1,\"x\",{\"finish_reason\":\"\"}]}",
      {.reported = false},
      "",
      0,
+     0,
      false,
      true},
-    {"{\"choices\":{\"finish_reason\":\"stop\"}}", {.reported = false}, "", 0, false, true},
-    {"{\"choices\":[{\"finish_reason\":\"because\"}]}", {.reported = false}, "", FINISH_OTHER, false, true},
+    {"{\"choices\":{\"finish_reason\":\"stop\"}}", {.reported = false}, "", 0, 0, false, true},
+    {"{\"choices\":[{\"finish_reason\":\"because\"}]}", {.reported = false}, "", FINISH_OTHER, 0, false, true},
     /* errors */
-    {"{\"error\":{\"message\":\"m\"}}", {.reported = false}, "", 0, true, true},
-    {"{\"error\":\"Unauthorized\"}", {.reported = false}, "", 0, true, true},
-    {"{\"object\":\"error\",\"message\":\"m\"}", {.reported = false}, "", 0, true, true},
-    {"{\"error\":null}", {.reported = false}, "", 0, false, true},
+    {"{\"error\":{\"message\":\"m\"}}", {.reported = false}, "", 0, 0, true, true},
+    {"{\"error\":\"Unauthorized\"}", {.reported = false}, "", 0, 0, true, true},
+    {"{\"object\":\"error\",\"message\":\"m\"}", {.reported = false}, "", 0, 0, true, true},
+    {"{\"error\":null}", {.reported = false}, "", 0, 0, false, true},
     /* no JSON, or only its beginning */
-    {"1\n00:00:01 --> 00:00:02\nHello", {.reported = false}, "", 0, false, false},
-    {"", {.reported = false}, "", 0, false, false},
-    {"{\"usage\":{\"prompt_tokens\":1},", {.input = 1, .total = 1, .reported = true}, "", 0, false, false},
-    {"{\"usage\":{\"prompt_tokens\":1", {.reported = false}, "", 0, false, false},
-    {"7", {.reported = false}, "", 0, false, true},
+    {"1\n00:00:01 --> 00:00:02\nHello", {.reported = false}, "", 0, 0, false, false},
+    {"", {.reported = false}, "", 0, 0, false, false},
+    {"{\"usage\":{\"prompt_tokens\":1},", {.input = 1, .total = 1, .reported = true}, "", 0, 0, false, false},
+    {"{\"usage\":{\"prompt_tokens\":1", {.reported = false}, "", 0, 0, false, false},
+    {"7", {.reported = false}, "", 0, 0, false, true},
 };
 
 static void feed(struct answer_tap *tap, struct span piece)
@@ -174,7 +200,7 @@ static void check(const struct answer *answer, size_t cut)
     const struct answer_facts *facts = &tap.facts;
     const struct usage *expected = &answer->usage;
     if (valid != answer->valid || facts->error != answer->error || facts->finish != answer->finish ||
-        facts->text_bytes != 0 || !span_equal(facts->model, span_str(answer->model)))
+        facts->text_bytes != answer->text_bytes || !span_equal(facts->model, span_str(answer->model)))
         fail_msg("%s cut at %zu: valid %d error %d finish %u text %llu model %.*s", answer->text, cut, valid,
                  facts->error, facts->finish, (unsigned long long)facts->text_bytes, SPAN_ARG(facts->model));
     const struct usage *got = &facts->usage;
