@@ -94,10 +94,10 @@ class Stream(wire.Stream):
 
 
 class Client(Stream):
-    """A client with prior knowledge."""
+    """A client with prior knowledge, or on a connection that was made for it."""
 
-    def __init__(self, port, settings=b""):
-        super().__init__(socket.create_connection(("127.0.0.1", port), wire.TIMEOUT))
+    def __init__(self, port, settings=b"", sock=None):
+        super().__init__(sock or socket.create_connection(("127.0.0.1", port), wire.TIMEOUT))
         self.send(PREFACE + frame(SETTINGS, 0, 0, settings))
 
     def ask(self, stream, body, *more, path="/v1/chat/completions", end=True):

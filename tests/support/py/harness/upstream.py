@@ -60,16 +60,17 @@ class Upstream:
     the error is kept and raised by close(), so that a broken script fails its test.
     """
 
-    def __init__(self, handler, tls=None, port=0):
+    def __init__(self, handler, tls=None, port=0, host="127.0.0.1"):
         self.handler = handler
         self.tls = tls
         self.requests = []
         self.changed = threading.Condition()
         self.connections = []
         self.errors = queue.Queue()
-        self.listener = socket.create_server(("127.0.0.1", port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listener = socket.create_server((host, port), family=family)
         self.port = self.listener.getsockname()[1]
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
