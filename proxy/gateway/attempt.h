@@ -118,14 +118,14 @@ struct attempts {
  * or exchange_fail when none could be had. */
 void attempts_start(struct exchange *exchange, const struct model_target *const *order, unsigned count);
 /* Ends whatever is under way; the upstream is reset in this turn. NULL is allowed. */
-void attempts_cancel(struct attempts *attempts);
+void attempts_cancel(struct attempts *all);
 /* The exchange can take more of the answer (again). */
-void attempts_resume(struct attempts *attempts);
+void attempts_resume(struct attempts *all);
 /* The client's body goes on (streamed bodies): takes `bytes`; see attempts_wants_body for back-pressure. */
-void attempts_request_body(struct attempts *attempts, struct span bytes, bool last);
-bool attempts_wants_body(const struct attempts *attempts);
+void attempts_request_body(struct attempts *all, struct span bytes, bool last);
+bool attempts_wants_body(const struct attempts *all);
 /* Whether the answer had been complete when the client left (Python closes right after [DONE]). */
-bool attempts_finished_well(const struct attempts *attempts);
+bool attempts_finished_well(const struct attempts *all);
 
 /*
  * What the attempt's target wants changed in the collected body: sets attempt->edits and usage_added. Needs of the

@@ -130,8 +130,8 @@ bool credentials_status(struct worker *worker, size_t *cursor, struct credential
 
 MUST_CHECK struct credentials *credentials_create(struct worker *worker);
 /* The worker serves `snapshot` from now on: tokens its targets need are asked for ahead of the first request. */
-void credentials_adopt(struct credentials *credentials, struct snapshot *snapshot);
+void credentials_adopt(struct credentials *all, struct snapshot *snapshot);
 /* Nobody may wait any more. NULL is allowed. */
-void credentials_destroy(struct credentials *credentials);
+void credentials_destroy(struct credentials *all);
 
 #endif

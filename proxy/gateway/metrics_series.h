@@ -109,7 +109,7 @@ void metrics_series_init(struct metrics *metrics);
 void metrics_series_finish(struct metrics *metrics);
 /* The series of these label values (as many as the family has labels), by their bytes. Counted as dropped and NULL
  * beyond the limit. */
-struct metrics_series *metrics_series_get(struct metrics *metrics, enum metrics_family_id family,
+struct metrics_series *metrics_series_get(struct metrics *metrics, enum metrics_family_id id,
                                           const struct span *labels);
 /*
  * Whether addresses of that generation's names may be compared with remembered ones. A newer generation than before
@@ -120,11 +120,11 @@ bool metrics_series_current(struct metrics *metrics, uint64_t generation);
  * The same, by the addresses of the label values: they must be static or lie in the snapshot of that generation. Much
  * cheaper.
  */
-struct metrics_series *metrics_series_find(struct metrics *metrics, uint64_t generation, enum metrics_family_id family,
+struct metrics_series *metrics_series_find(struct metrics *metrics, uint64_t generation, enum metrics_family_id id,
                                            const struct span *labels);
 
 /* The sum of the first values of all workers' series with these labels. Any thread. */
-uint64_t metrics_series_sum(const struct metrics_hub *hub, enum metrics_family_id family, const struct span *labels);
+uint64_t metrics_series_sum(const struct metrics_hub *hub, enum metrics_family_id id, const struct span *labels);
 
 /* The number of `values` of a family. */
 static inline unsigned metrics_value_count(const struct metrics_family *family)

@@ -289,8 +289,8 @@ struct pool *pool_get(struct worker *worker, const struct target *target)
     struct pool *pool = look_up(worker, target, current);
     if (current)
         worker->pool_of[target->index] = pool;
-    else /* the name may lead to another pool now */
-        memset(worker->pool_of, 0, snapshot->target_count * sizeof(*worker->pool_of));
+    for (unsigned i = 0; !current && i < snapshot->target_count; i++)
+        worker->pool_of[i] = NULL; /* a name may lead to another pool now */
     return pool;
 }
 

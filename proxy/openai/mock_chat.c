@@ -40,7 +40,7 @@ static void put_usage(struct buffer *out, const struct chat_plan *plan)
                   "\"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0,"
                   "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}",
                   (unsigned long long)plan->input, (unsigned long long)plan->output,
-                  (unsigned long long)(plan->input + plan->output));
+                  (unsigned long long)plan->input + plan->output);
 }
 
 static void put_call_head(struct mock_script *s, struct buffer *out, const struct chat_plan *plan, unsigned choice)

@@ -93,7 +93,7 @@ static void put_usage(struct buffer *out, const struct response_plan *plan)
                   "\"output_tokens\":%llu,"
                   "\"output_tokens_details\":{\"reasoning_tokens\":0},\"total_tokens\":%llu}",
                   (unsigned long long)plan->input, (unsigned long long)plan->text.tokens,
-                  (unsigned long long)(plan->input + plan->text.tokens));
+                  (unsigned long long)plan->input + plan->text.tokens);
 }
 
 static void put_response(struct mock_script *s, struct buffer *out, const struct response_plan *plan, enum phase phase)
