@@ -318,8 +318,6 @@ static void run_task(struct task *task)
         exchange->out.runnable = exchange->out.parked = false;
         run_out(exchange);
     }
-    if (exchange->wake && exchange->state != EXCHANGE_DONE)
-        exchange_woken(exchange);
 }
 
 bool chain_shows_model(const struct exchange *exchange, struct span model)

@@ -22,26 +22,33 @@ static void reader_failed(struct exchange *exchange)
     respond_fault_text(exchange, reader->fault, reader->message, reader->param);
 }
 
+/*
+ * Counts what a body of `length` bytes so far needs: all of it when its length is known, so that two halves never wait
+ * for each other, and the buffer grows once. False: there is no room.
+ */
+static bool hold(struct exchange *exchange, size_t length)
+{
+    size_t all = exchange->request.framing == BODY_LENGTH ? (size_t)exchange->request.body_length : length;
+    if (all <= exchange->held)
+        return true;
+    if (!worker_hold(exchange->worker, all - exchange->held))
+        return false;
+    exchange->held = all;
+    if (all > length)
+        (void)!buffer_reserve(&exchange->body, all - buffer_len(&exchange->body));
+    return true;
+}
+
 static void collect(struct exchange *exchange, struct span bytes)
 {
     if (buffer_len(&exchange->body) + bytes.len > exchange->snapshot->config->limits.body) {
         respond_fault(exchange, FAULT_BODY_TOO_LARGE);
         return;
     }
-    /* With a known length the buffer grows once, and a body that cannot be held is known at its first byte. */
-    size_t need = bytes.len;
-    if (exchange->request.framing == BODY_LENGTH && exchange->held == 0)
-        need = (size_t)exchange->request.body_length;
-    else if (exchange->held >= buffer_len(&exchange->body) + bytes.len)
-        need = 0;
-    if (need && !worker_hold(exchange->worker, need)) {
+    if (!list_linked(&exchange->starved) && !hold(exchange, buffer_len(&exchange->body) + bytes.len)) {
         /* What came is kept (one read at most); the rest stays with the client until there is room. */
         exchange->client->ops->want(exchange->client, false);
         exchange_starve(exchange);
-    } else {
-        exchange->held += need;
-        if (need > bytes.len)
-            (void)!buffer_reserve(&exchange->body, need);
     }
     buffer_append(&exchange->body, bytes);
     if (request_feed(exchange->reader, bytes) != FAULT_NONE)
@@ -86,20 +93,20 @@ void collect_start(struct exchange *exchange)
         request_phase(exchange);
 }
 
-void collect_resume(struct exchange *exchange)
+bool collect_resume(struct exchange *exchange)
 {
-    if (exchange->state != EXCHANGE_COLLECT || !exchange->client)
-        return;
-    size_t owed = buffer_len(&exchange->body) > exchange->held ? buffer_len(&exchange->body) - exchange->held : 0;
-    if (!worker_hold(exchange->worker, owed)) {
-        exchange_starve(exchange);
-        return;
+    if (exchange->state != EXCHANGE_COLLECT || !exchange->client) {
+        exchange_sated(exchange);
+        return true;
     }
-    exchange->held += owed;
+    if (!hold(exchange, buffer_len(&exchange->body)))
+        return false;
+    exchange_sated(exchange);
     if (exchange->request_complete)
         request_phase(exchange);
     else
         exchange->client->ops->want(exchange->client, true);
+    return true;
 }
 
 /* A streamed body goes into the chain when the target can take it; until then it waits in `body`, at most one read. */

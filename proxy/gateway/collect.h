@@ -7,12 +7,16 @@
 #ifndef POSTERN_GATEWAY_COLLECT_H
 #define POSTERN_GATEWAY_COLLECT_H
 
+#include <stdbool.h>
+
+#include "base/compiler.h"
+
 struct exchange;
 
 /* The head hooks are through: decides what happens to the body and lets it come. */
 void collect_start(struct exchange *exchange);
-/* Held bytes are to be had again. */
-void collect_resume(struct exchange *exchange);
+/* Held bytes may be had again: a starving exchange goes on. False: still not enough for it. */
+MUST_CHECK bool collect_resume(struct exchange *exchange);
 /* The target takes more of a streamed body. */
 void collect_upstream_room(struct exchange *exchange);
 

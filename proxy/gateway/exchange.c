@@ -275,11 +275,9 @@ void exchange_free_body(struct exchange *exchange)
 static void starve_timed_out(struct timer *timer)
 {
     struct exchange *exchange = CONTAINER_OF(timer, struct exchange, starve_timer);
-    list_remove(&exchange->starved);
-    if (worker_hold(exchange->worker, 0)) {
-        exchange_woken(exchange);
+    if (collect_resume(exchange))
         return;
-    }
+    exchange_sated(exchange);
     respond_fault(exchange, FAULT_OVERLOADED);
 }
 
@@ -292,10 +290,8 @@ void exchange_starve(struct exchange *exchange)
     timer_set(exchange->worker->loop, &exchange->starve_timer, loop_now(exchange->worker->loop) + STARVE_TIMEOUT);
 }
 
-void exchange_woken(struct exchange *exchange)
+void exchange_sated(struct exchange *exchange)
 {
-    exchange->wake = false;
     list_remove(&exchange->starved);
     timer_clear(exchange->worker->loop, &exchange->starve_timer);
-    collect_resume(exchange);
 }

@@ -107,7 +107,6 @@ struct exchange {
     bool in_body_hooks, out_body_hooks; /* some joined filter has a body hook */
     bool in_hook;        /* a hook is running: answers are taken from its verdict */
     bool answered_late;  /* a filter answered from a completion */
-    bool wake;           /* exchange_woken is to run from the queue */
 
     /* the answer */
     struct attempts *attempts;  /* NULL until ATTEMPT */
@@ -154,6 +153,8 @@ void exchange_end(struct exchange *exchange, enum outcome outcome);
 void exchange_free_body(struct exchange *exchange);
 /* No held bytes are to be had: collect_resume is called when there are, or the exchange fails as OVERLOADED. */
 void exchange_starve(struct exchange *exchange);
+/* It has them, or needs none any more. */
+void exchange_sated(struct exchange *exchange);
 /* Nothing has arrived yet: give it back without log line or hooks (an idle connection closed). */
 void exchange_discard(struct exchange *exchange);
 
@@ -193,8 +194,6 @@ void exchange_answered(struct exchange *exchange);
 
 /* A parked direction has gone through: its source may send again. */
 void exchange_channel_free(struct exchange *exchange, struct channel *channel);
-/* exchange->wake was set: continue work that waited for a fresh stack or for memory. */
-void exchange_woken(struct exchange *exchange);
 
 /* The response side may take more bytes now: neither parked nor congested. */
 bool exchange_wants_response(const struct exchange *exchange);

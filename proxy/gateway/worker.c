@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "gateway/access_log.h"
 #include "gateway/client_conn.h"
+#include "gateway/collect.h"
 #include "gateway/credentials.h"
 #include "gateway/exchange.h"
 #include "gateway/forwarded.h"
@@ -34,11 +35,10 @@ bool worker_hold(struct worker *worker, size_t bytes)
 static void feed_starved(struct task *task)
 {
     struct worker *worker = CONTAINER_OF(task, struct worker, feed_starved);
-    LIST_EACH(&worker->starved, link)
-    {
-        struct exchange *exchange = CONTAINER_OF(link, struct exchange, starved);
-        exchange_woken(exchange);
-    }
+    /* In order: who came later does not overtake. */
+    while (!list_empty(&worker->starved))
+        if (!collect_resume(LIST_FIRST(&worker->starved, struct exchange, starved)))
+            break;
 }
 
 void worker_release(struct worker *worker, size_t bytes)
