@@ -99,12 +99,14 @@ size_t rig_random(struct rig *rig, size_t limit)
 struct transport_pair_options rig_limits(struct rig *rig)
 {
     static const size_t tiny[] = {1, 2, 7, 100, 5000}, big[] = {1000, 4096, 20000, 70000, 0};
-    struct transport_pair_options options = {0};
+    struct transport_pair_options options = {.capacity = rig->capacity};
     if (!rig->dribble)
         return options;
     const size_t *sizes = rig->large ? big : tiny;
     options.read_most = sizes[rig_random(rig, 5)];
     options.write_most = sizes[rig_random(rig, 5)];
+    if (rig->capacity)
+        return options;
     options.capacity = rig->large ? 100000 : 64 + rig_random(rig, 5000);
     return options;
 }
@@ -132,6 +134,7 @@ static void start(struct rig *rig, const struct rig_setup *setup, uint64_t seed)
     memset(rig, 0, sizeof(*rig));
     rig->dribble = seed != 0;
     rig->large = setup->large;
+    rig->capacity = setup->capacity;
     rig->random = seed;
     rig->transports_before = transport_count();
     rig->pendings_before = pending_count();

@@ -40,6 +40,7 @@ struct rig_setup {
     const char *order;   /* inside of the listener's `filters: [...]` */
     const char *rest;    /* `targets:`, `models:` and more, in block style; NULL: rig_two_targets */
     bool large;          /* much data: dribbles are not tiny */
+    size_t capacity;     /* bytes a transport holds on the way, plain or dribbled; 0: no limit when plain */
 };
 
 /* Model "m" by east (deployment "d"), then west; "only" by east alone; "any-*" by east under the name asked for. */
@@ -57,7 +58,6 @@ struct rig;
 struct rig_client {
     struct rig *rig;
     struct transport *end; /* NULL after rig_leave */
-    struct transport *far; /* the gateway's end; only while the gateway has not closed it */
     struct h1_reader reader;
     enum http_method asked[RIG_MANY];
     struct rig_message answers[RIG_MANY];
@@ -104,6 +104,8 @@ struct rig {
     struct worker_listener *listener;
     struct arena arena;
     bool dribble, large;
+    size_t capacity;
+    bool deaf_targets; /* connections made from now on are not read by their targets */
     uint64_t random;
     uint64_t progress;
     unsigned transports_before, pendings_before; /* left by a test that failed */

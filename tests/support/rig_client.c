@@ -88,13 +88,14 @@ struct rig_client *rig_client(struct rig *rig)
     struct rig_client *client = &rig->clients[rig->client_count++];
     client->rig = rig;
     struct transport_pair_options limits = rig_limits(rig);
-    transport_pair(rig->worker->loop, &limits, &client->end, &client->far);
+    struct transport *theirs;
+    transport_pair(rig->worker->loop, &limits, &client->end, &theirs);
     transport_own(client->end, client, notify);
     transport_want(client->end, true);
     struct h1_limits any = h1_limits_default;
     h1_reader_init(&client->reader, H1_CLIENT, &any);
     start_answer(client);
-    client_conn_accept(rig->worker, rig->listener, client->far);
+    client_conn_accept(rig->worker, rig->listener, theirs);
     return client;
 }
 

@@ -156,7 +156,7 @@ static struct transport *make_peer(const char *host)
     struct h1_limits any = h1_limits_default;
     h1_reader_init(&peer->reader, H1_SERVER, &any);
     start_request(peer);
-    transport_want(peer->end, true);
+    transport_want(peer->end, !rig->deaf_targets);
     return peer->far;
 }
 
