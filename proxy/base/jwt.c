@@ -33,71 +33,121 @@ struct span jwt_problem_text(enum jwt_problem problem)
 
 /* ---- form ---- */
 
-/* The names seen in the objects that are open, as hashes under the process key: nobody can make two names equal. */
-struct names {
+/*
+ * One walk over an object: the names in the objects that are open, as hashes under the process key, so that nobody can
+ * make two names equal, and where the outermost object's values are.
+ */
+struct walk {
+    struct json r;
+    struct span text;
     uint64_t seen[NAMES_MAX];
-    unsigned count, start[DEPTH_MAX + 1]; /* start: of the names of the object at that depth */
+    unsigned seen_count, start[DEPTH_MAX + 1]; /* start: of the names of the object at that depth */
+    struct jwt_member members[JWT_MEMBERS];
+    unsigned count;
 };
 
-static bool new_name(struct names *names, const struct json *r)
+static bool enter_name(struct walk *walk)
 {
-    unsigned from = names->start[r->depth];
-    if (r->text_long || names->count == NAMES_MAX || names->count - from == JWT_MEMBERS)
+    const struct json *r = &walk->r;
+    unsigned from = walk->start[r->depth];
+    if (r->text_long || walk->seen_count == NAMES_MAX || walk->seen_count - from == JWT_MEMBERS)
         return false;
     uint64_t hash = hash_bytes(r->text);
-    for (unsigned i = from; i < names->count; i++)
-        if (names->seen[i] == hash)
+    for (unsigned i = from; i < walk->seen_count; i++)
+        if (walk->seen[i] == hash)
             return false;
-    names->seen[names->count++] = hash;
+    walk->seen[walk->seen_count++] = hash;
+    if (r->depth == 1)
+        walk->members[walk->count++] = (struct jwt_member){.hash = hash};
     return true;
 }
 
-/* Whether no object in the text has a member twice, at any depth: two readers could take different ones. */
-static bool unambiguous(struct span text)
+/* The value under way belongs to the last member of the outermost object. */
+static void value_begins(struct walk *walk, enum json_event kind)
 {
-    struct json r;
-    struct names names;
-    names.count = 0;
-    json_init(&r, DEPTH_MAX);
-    for (;;) {
-        switch (json_next(&r, &text, true)) {
-        case JSON_OBJECT_OPEN:
-            names.start[r.depth] = names.count;
-            break;
-        case JSON_OBJECT_CLOSE:
-            names.count = names.start[r.depth + 1];
-            break;
-        case JSON_KEY:
-            if (!new_name(&names, &r))
-                return false;
-            break;
-        case JSON_DONE:
-            return true;
-        case JSON_BAD:
-        case JSON_MORE:
-            return false;
-        default:
-            break;
+    struct json_value *value = &walk->members[walk->count - 1].value;
+    *value = (struct json_value){.kind = kind, .raw = span_of(walk->text.ptr + walk->r.token_start, 0)};
+}
+
+static void value_ends(struct walk *walk)
+{
+    struct span *raw = &walk->members[walk->count - 1].value.raw;
+    raw->len = (size_t)(walk->text.ptr + walk->r.token_end - raw->ptr);
+}
+
+static bool step(struct walk *walk, enum json_event event)
+{
+    unsigned depth = walk->r.depth;
+    switch (event) {
+    case JSON_KEY:
+        return enter_name(walk);
+    case JSON_OBJECT_OPEN:
+        walk->start[depth] = walk->seen_count;
+        if (depth == 2)
+            value_begins(walk, event);
+        return true;
+    case JSON_ARRAY_OPEN:
+        if (depth == 2)
+            value_begins(walk, event);
+        return depth > 1; /* the whole must be an object */
+    case JSON_OBJECT_CLOSE:
+        walk->seen_count = walk->start[depth + 1];
+        if (depth == 1)
+            value_ends(walk);
+        return true;
+    case JSON_ARRAY_CLOSE:
+        if (depth == 1)
+            value_ends(walk);
+        return true;
+    default: /* a scalar */
+        if (depth == 1) {
+            value_begins(walk, event);
+            value_ends(walk);
         }
+        return depth > 0;
     }
 }
 
-/* One part of the token as a JSON object in the arena. */
-static bool object_of(struct span part, struct arena *arena, struct json_value *ret)
+/* One part of the token as an object none of whose objects has a member twice: two readers could take different ones.
+ */
+static bool object_of(struct span part, struct arena *arena, struct jwt_object *ret)
 {
     struct buffer bytes = {0};
+    struct walk walk;
     bool good = decode_base64url(&bytes, part);
-    struct span text = good ? arena_copy(arena, buffer_span(&bytes)) : (struct span){0};
+    walk.text = good ? arena_copy(arena, buffer_span(&bytes)) : (struct span){0};
     buffer_finish(&bytes);
-    return good && json_value_parse(text, ret) && ret->kind == JSON_OBJECT_OPEN && unambiguous(text);
+    walk.seen_count = walk.count = 0;
+    json_init(&walk.r, DEPTH_MAX);
+    struct span rest = walk.text;
+    enum json_event event = JSON_BAD;
+    while (good && (event = json_next(&walk.r, &rest, true)) != JSON_DONE)
+        good = event != JSON_BAD && event != JSON_MORE && step(&walk, event);
+    if (!good)
+        return false;
+    struct jwt_member *members = ARENA_ARRAY(arena, struct jwt_member, walk.count + 1);
+    memcpy(members, walk.members, walk.count * sizeof(*members));
+    *ret = (struct jwt_object){.members = members, .count = walk.count};
+    return true;
+}
+
+static bool member(const struct jwt_object *object, struct span name, struct json_value *ret)
+{
+    uint64_t hash = hash_bytes(name);
+    for (unsigned i = 0; i < object->count; i++)
+        if (object->members[i].hash == hash) {
+            *ret = object->members[i].value;
+            return true;
+        }
+    return false;
 }
 
 /* JWT, at+jwt, application/at+jwt (RFC 7519 5.1, RFC 9068 2.1), or nothing at all as Kubernetes has it. */
-static bool is_token_type(struct json_value header, struct arena *arena)
+static bool is_token_type(const struct jwt_object *header, struct arena *arena)
 {
     struct json_value value;
     struct span type;
-    if (!json_value_member(header, SPAN("typ"), &value))
+    if (!member(header, SPAN("typ"), &value))
         return true;
     if (!json_value_text(value, arena, &type))
         return false;
@@ -107,20 +157,20 @@ static bool is_token_type(struct json_value header, struct arena *arena)
     return span_equal_nocase(type, SPAN("jwt")) || span_equal_nocase(type, SPAN("at+jwt"));
 }
 
-static enum jwt_problem read_header(struct json_value header, struct arena *arena, struct jwt *ret)
+static enum jwt_problem read_header(const struct jwt_object *header, struct arena *arena, struct jwt *ret)
 {
     struct json_value value;
     struct span name;
-    if (!json_value_member(header, SPAN("alg"), &value) || !json_value_text(value, arena, &name))
+    if (!member(header, SPAN("alg"), &value) || !json_value_text(value, arena, &name))
         return JWT_MALFORMED;
     if (!crypto_algorithm(name, &ret->algorithm))
         return JWT_ALGORITHM;
-    if (json_value_member(header, SPAN("crit"), &value))
+    if (member(header, SPAN("crit"), &value))
         return JWT_CRITICAL;
     if (!is_token_type(header, arena))
         return JWT_TYPE;
     ret->kid = (struct span){0};
-    if (!json_value_member(header, SPAN("kid"), &value))
+    if (!member(header, SPAN("kid"), &value))
         return JWT_NONE;
     if (!json_value_text(value, arena, &ret->kid) || ret->kid.len > JWKS_KID_BYTES)
         return JWT_MALFORMED;
@@ -128,29 +178,32 @@ static enum jwt_problem read_header(struct json_value header, struct arena *aren
     return ret->kid.len ? JWT_NONE : JWT_UNKNOWN_KEY;
 }
 
-static unsigned dots(struct span text)
+/* How many parts, up to 6: more is all the same. */
+static unsigned parts_of(struct span text)
 {
-    unsigned count = 0;
-    for (size_t i = 0; i < text.len; i++)
-        count += text.ptr[i] == '.';
+    unsigned count = 1;
+    for (size_t at = span_find(text, '.'); at < text.len && count < 6; at = span_find(text, '.')) {
+        text = span_skip(text, at + 1);
+        count++;
+    }
     return count;
 }
 
 enum jwt_problem jwt_parse(struct span text, struct arena *arena, struct jwt *ret)
 {
     struct span rest = text, header_text, claims_text;
-    struct json_value header;
+    struct jwt_object header;
     struct jwt token = {0};
     if (text.len > JWT_BYTES)
         return JWT_TOO_LARGE;
-    unsigned parts = dots(text) + 1;
+    unsigned parts = parts_of(text);
     if (parts != 3)
         return parts == 5 ? JWT_ENCRYPTED : JWT_MALFORMED;
     (void)span_split(&rest, '.', &header_text);
     (void)span_split(&rest, '.', &claims_text);
     if (header_text.len > JWT_HEADER_BYTES || !object_of(header_text, arena, &header))
         return JWT_MALFORMED;
-    enum jwt_problem problem = read_header(header, arena, &token);
+    enum jwt_problem problem = read_header(&header, arena, &token);
     if (problem != JWT_NONE)
         return problem;
     struct buffer signature = {0};
@@ -182,7 +235,7 @@ enum jwt_problem jwt_verify(const struct jwt *token, const struct jwks *keys, un
 enum jwt_problem jwt_check_issuer(const struct jwt *token, struct span issuer)
 {
     struct json_value value;
-    if (!json_value_member(token->claims, SPAN("iss"), &value) || value.kind != JSON_STRING)
+    if (!member(&token->claims, SPAN("iss"), &value) || value.kind != JSON_STRING)
         return JWT_CLAIM;
     return json_value_is(value, issuer) ? JWT_NONE : JWT_ISSUER;
 }
@@ -199,7 +252,7 @@ static enum jwt_problem check_audience(const struct jwt *token, const struct jwt
 {
     struct json_value value, one;
     size_t cursor = 0;
-    if (!json_value_member(token->claims, SPAN("aud"), &value))
+    if (!member(&token->claims, SPAN("aud"), &value))
         return JWT_CLAIM;
     if (value.kind == JSON_STRING)
         return is_one_of(value, rules) ? JWT_NONE : JWT_AUDIENCE;
@@ -218,7 +271,7 @@ static enum jwt_problem check_audience(const struct jwt *token, const struct jwt
 static bool date_of(const struct jwt *token, struct span name, bool *ret_given, double *ret)
 {
     struct json_value value;
-    *ret_given = json_value_member(token->claims, name, &value);
+    *ret_given = member(&token->claims, name, &value);
     if (!*ret_given)
         return true;
     return json_value_double(value, ret) && *ret >= 0 && *ret <= DATE_MAX;
@@ -268,9 +321,12 @@ static struct span unescape(struct span part, struct arena *arena)
 bool jwt_claim(const struct jwt *token, struct span name, struct arena *arena, struct json_value *ret)
 {
     if (name.len == 0 || name.ptr[0] != '/')
-        return json_value_member(token->claims, name, ret);
-    struct json_value at = token->claims;
+        return member(&token->claims, name, ret);
+    struct json_value at;
     struct span rest = span_skip(name, 1), part;
+    (void)span_split(&rest, '/', &part);
+    if (!member(&token->claims, unescape(part, arena), &at))
+        return false;
     while (span_split(&rest, '/', &part))
         if (!json_value_member(at, unescape(part, arena), &at))
             return false;

@@ -61,13 +61,23 @@ enum jwt_problem {
 struct span jwt_problem_word(enum jwt_problem problem);
 struct span jwt_problem_text(enum jwt_problem problem);
 
+/* The members of one JSON object, found by the keyed hash of their decoded names (base/hash.h). */
+struct jwt_member {
+    uint64_t hash;
+    struct json_value value;
+};
+struct jwt_object {
+    const struct jwt_member *members;
+    unsigned count;
+};
+
 /* A parsed token. Spans lie in the text given or in the arena. */
 struct jwt {
     struct span message;   /* what is signed: header "." payload, as in the text */
     struct span signature; /* raw */
     struct span kid;       /* empty: none */
     enum crypto_algorithm algorithm;
-    struct json_value claims; /* an object; no object in it has a member twice */
+    struct jwt_object claims; /* no object in it has a member twice */
 };
 
 /* Reads form, header and claims; nothing in *ret is to be believed before jwt_verify. Writes *ret only on JWT_NONE. */
