@@ -266,6 +266,9 @@ void attempt_send(struct attempt *attempt)
         edits_begin(&attempt->edits, buffer_span(&exchange->body), &attempt->walk);
         send_body(attempt);
     } else {
+        if (buffer_len(&attempt->early) || attempt->early_last)
+            attempts_request_body(attempt->all, buffer_span(&attempt->early), attempt->early_last);
+        buffer_finish(&attempt->early);
         collect_upstream_room(exchange);
     }
 }
@@ -303,7 +306,15 @@ bool attempts_wants_body(const struct attempts *all)
 void attempts_request_body(struct attempts *all, struct span bytes, bool last)
 {
     struct attempt *attempt = all ? all->current : NULL;
-    if (!attempt || !attempt->stream || attempt->request_sent)
+    if (!attempt || attempt->request_sent)
+        return;
+    /* A filter held these bytes up, meanwhile the connection they were for has gone stale. */
+    if (attempt->state == ATTEMPT_LEASING) {
+        buffer_append(&attempt->early, bytes);
+        attempt->early_last |= last;
+        return;
+    }
+    if (!attempt->stream)
         return;
     struct stream *stream = attempt->stream;
     attempt->last_byte_at = loop_now(attempt->exchange->worker->loop);

@@ -80,10 +80,12 @@ struct attempt {
     struct span piece; /* what is left of the walk's current piece */
     bool usage_added;  /* include_usage was added by us */
     bool request_sent;
-    bool body_begun; /* bytes of a streamed body have gone out */
-    bool fresh;      /* this try is the second one, on a fresh connection */
-    bool plain;      /* this try is the second one, without stream_options */
-    bool renewed;    /* this try is the second one, with a new token */
+    bool body_begun;     /* bytes of a streamed body have gone out */
+    struct buffer early; /* came through the filters while there was no connection to send it on */
+    bool early_last;
+    bool fresh;   /* this try is the second one, on a fresh connection */
+    bool plain;   /* this try is the second one, without stream_options */
+    bool renewed; /* this try is the second one, with a new token */
 
     /* answer */
     struct message response;

@@ -30,6 +30,7 @@ void attempt_answer_finish(struct attempt *attempt)
     attempt->sse = NULL;
     buffer_finish(&attempt->held);
     buffer_finish(&attempt->partial);
+    buffer_finish(&attempt->early);
 }
 
 static bool is_type(const struct attempt *attempt, struct span type)
