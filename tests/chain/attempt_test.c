@@ -151,6 +151,84 @@ static void stale(struct rig *rig)
     rig_assert_body(&rig_asked(rig, 2)->message, "{\"model\":\"only\"}");
 }
 
+/* The same for a body that is streamed: all of it arrives, or, when some has gone, the client learns that it did not.
+ */
+static void stale_streamed(struct rig *rig)
+{
+    struct rig_client *client = rig_client(rig);
+    rig_reply(rig, "east", GOOD);
+    rig_ask(client, "GET", "/raw", "", (struct span){0});
+    rig_settle(rig);
+    assert_int_equal(rig_answer(client, 0)->head.status, 200);
+    struct rig_peer *peer = rig_asked(rig, 0)->peer;
+    rig_ask(client, "POST", "/raw", "", SPAN("hello"));
+    while (rig->request_count < 2)
+        loop_turn(rig->worker->loop, false);
+    rig_peer_close(peer);
+    rig_reply(rig, "east", GOOD);
+    /* The fresh connection takes longer than the filter, if there is one. */
+    rig->connect_time = 2500 * CLOCK_MS;
+    rig_settle(rig);
+    rig_pass(rig, 3 * CLOCK_SECOND);
+    rig_pass(rig, 3 * CLOCK_SECOND);
+    unsigned status = rig_answer(client, 1)->head.status;
+    if (status == 200)
+        rig_assert_body(&rig_asked(rig, rig->request_count - 1)->message, "hello");
+    else
+        assert_int_equal(status, 502);
+}
+
+static void test_stale_streamed(void **state)
+{
+    (void)state;
+    static const char rest[] = "targets:\n"
+                               "  - {name: east, openai: {url: \"http://east.test/v1\"}}\n"
+                               "models:\n"
+                               "  - {name: m, targets: [{target: east}]}\n"
+                               "passthrough:\n"
+                               "  - {path: /raw, target: east}\n";
+    rig_run(&(struct rig_setup){.rest = rest}, stale_streamed);
+    rig_run(&(struct rig_setup){.rest = rest,
+                                .filters = "a: {type: probe, at: request-body, do: wait, after: 2s}",
+                                .order = "a"},
+            stale_streamed);
+}
+
+/* The client's credentials stay here, in whatever form it sends them. */
+static void no_credentials(struct rig *rig)
+{
+    rig_reply(rig, "east", GOOD);
+    rig_reply(rig, "east", GOOD);
+    struct rig_client *client = rig_client(rig);
+    static const char fields[] = "authorization: Bearer k\r\napi-key: k\r\ncookie: k\r\nproxy-authorization: k\r\n"
+                                 "x-forwarded-for: 1.2.3.4\r\nconnection: keep-alive, x-hop\r\nx-hop: 1\r\n";
+    rig_ask(client, "POST", "/raw?a=1&api-key=k&b=2", fields, SPAN("hello"));
+    rig_ask(client, "POST", "/v1/chat/completions?api-key=k&c=3", fields, SPAN("{\"model\":\"m\"}"));
+    rig_settle(rig);
+    static const char *const names[] = {"authorization",       "api-key",         "cookie",
+                                        "proxy-authorization", "x-forwarded-for", "x-hop"};
+    static const char *const targets[] = {"/raw?a=1&b=2", "/v1/chat/completions?c=3"};
+    for (unsigned n = 0; n < 2; n++) {
+        const struct rig_message *asked = &rig_asked(rig, n)->message;
+        for (size_t i = 0; i < ARRAY_LEN(names); i++)
+            rig_assert_field(asked, names[i], NULL);
+        if (!span_equal(asked->head.target, span_str(targets[n])))
+            fail_msg("asked for %.*s", SPAN_ARG(asked->head.target));
+    }
+}
+
+static void test_no_credentials(void **state)
+{
+    (void)state;
+    rig_run(&(struct rig_setup){.rest = "targets:\n"
+                                        "  - {name: east, openai: {url: \"http://east.test/v1\"}}\n"
+                                        "models:\n"
+                                        "  - {name: m, targets: [{target: east}]}\n"
+                                        "passthrough:\n"
+                                        "  - {path: /raw, target: east}\n"},
+            no_credentials);
+}
+
 /* A fresh connection that dies is a failure. */
 static void dies_fresh(struct rig *rig)
 {
@@ -250,13 +328,14 @@ CASE(slow_request)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status),        cmocka_unit_test(test_last_answer),
-        cmocka_unit_test(test_cooldown),      cmocka_unit_test(test_refused_credential),
-        cmocka_unit_test(test_not_connected), cmocka_unit_test(test_never_connected),
-        cmocka_unit_test(test_stale),         cmocka_unit_test(test_dies_fresh),
-        cmocka_unit_test(test_dies_in_head),  cmocka_unit_test(test_dies_in_body),
-        cmocka_unit_test(test_not_http),      cmocka_unit_test(test_silence),
-        cmocka_unit_test(test_stainless),     cmocka_unit_test(test_slow_request),
+        cmocka_unit_test(test_status),         cmocka_unit_test(test_last_answer),
+        cmocka_unit_test(test_cooldown),       cmocka_unit_test(test_refused_credential),
+        cmocka_unit_test(test_not_connected),  cmocka_unit_test(test_never_connected),
+        cmocka_unit_test(test_stale),          cmocka_unit_test(test_dies_fresh),
+        cmocka_unit_test(test_stale_streamed), cmocka_unit_test(test_no_credentials),
+        cmocka_unit_test(test_dies_in_head),   cmocka_unit_test(test_dies_in_body),
+        cmocka_unit_test(test_not_http),       cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_stainless),      cmocka_unit_test(test_slow_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,6 +155,14 @@ static void start(struct rig *rig, const struct rig_setup *setup, uint64_t seed)
     rig->listener = listener;
 }
 
+void rig_load(struct rig *rig, const struct rig_setup *setup)
+{
+    struct snapshot *before = rig->snapshot;
+    rig->snapshot = load(rig, setup);
+    worker_adopt(rig->worker, rig->snapshot);
+    snapshot_unref(before);
+}
+
 static void finish(struct rig *rig)
 {
     for (unsigned i = 0; i < rig->client_count; i++)

@@ -117,6 +117,7 @@ struct rig {
     unsigned request_count; /* heads seen by targets */
     struct rig_script scripts[RIG_MANY];
     unsigned script_count;
+    uint64_t connect_time;  /* µs until a connection stands; 0: the next turn */
     const char *refused[4]; /* hosts that do not let themselves be connected */
     const char *silent[4];  /* hosts where connecting never ends */
     struct buffer trace;    /* what the probes saw, see support/probes.h */
@@ -127,6 +128,8 @@ void rig_run(const struct rig_setup *setup, void (*body)(struct rig *rig));
 void rig_settle(struct rig *rig);
 /* The same, but the fake clock goes on by `us` first. */
 void rig_pass(struct rig *rig, uint64_t us);
+/* Loads another configuration under what is going on, as a reload does. */
+void rig_load(struct rig *rig, const struct rig_setup *setup);
 /* A number below `limit`. */
 size_t rig_random(struct rig *rig, size_t limit);
 /* Transport limits of this run. */

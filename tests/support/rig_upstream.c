@@ -130,6 +130,7 @@ static void notify(struct transport *transport, enum transport_event event)
 struct connector {
     struct pending pending;
     struct task task;
+    struct timer timer;
     connector_fn *done;
     void *arg;
     char host[32];
@@ -160,9 +161,8 @@ static struct transport *make_peer(const char *host)
     return peer->far;
 }
 
-static void connect_now(struct task *task)
+static void connected(struct connector *connector)
 {
-    struct connector *connector = CONTAINER_OF(task, struct connector, task);
     here->progress++;
     pending_complete(&connector->pending);
     if (listed(here->refused, connector->host))
@@ -172,10 +172,26 @@ static void connect_now(struct task *task)
     free(connector);
 }
 
+static void connect_now(struct task *task)
+{
+    connected(CONTAINER_OF(task, struct connector, task));
+}
+
+static void connect_late(struct timer *timer)
+{
+    connected(CONTAINER_OF(timer, struct connector, timer));
+}
+
+static void stop(struct connector *connector)
+{
+    task_cancel(&connector->task);
+    timer_clear(connector->pending.loop, &connector->timer);
+}
+
 static void timed_out(struct pending *pending)
 {
     struct connector *connector = CONTAINER_OF(pending, struct connector, pending);
-    task_cancel(&connector->task);
+    stop(connector);
     connector->done(connector->arg, NULL, FAULT_CONNECT_TIMEOUT, "timed out");
     free(connector);
 }
@@ -183,7 +199,7 @@ static void timed_out(struct pending *pending)
 static void cancelled(struct pending *pending)
 {
     struct connector *connector = CONTAINER_OF(pending, struct connector, pending);
-    task_cancel(&connector->task);
+    stop(connector);
     free(connector);
 }
 
@@ -202,7 +218,12 @@ struct connector *__wrap_connector_start(struct loop *loop, struct resolver *res
     size_t name = span_find(endpoint->host, '.');
     memcpy(connector->host, endpoint->host.ptr, name < 31 ? name : 31);
     pending_start(list, &connector->pending, loop, loop_now(loop) + timeout, timed_out, cancelled);
-    if (!listed(here->silent, connector->host))
+    connector->timer.fire = connect_late;
+    if (listed(here->silent, connector->host))
+        return connector;
+    if (here->connect_time)
+        timer_set(loop, &connector->timer, loop_now(loop) + here->connect_time);
+    else
         loop_post(loop, &connector->task);
     return connector;
 }
