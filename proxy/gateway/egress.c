@@ -38,14 +38,21 @@ static bool read_proxy(struct arena *arena, struct span text, struct egress *ret
     return true;
 }
 
+/* Either spelling; set and empty is as good as not set. */
+static const char *from_environment(const char *upper, const char *lower)
+{
+    const char *text = getenv(upper);
+    if (!text || !*text)
+        text = getenv(lower);
+    return text && *text ? text : NULL;
+}
+
 static bool is_exempt(const struct config_egress *config, struct span host, uint16_t port)
 {
     struct buffer exempt = {0};
     for (size_t i = 0; i < config->no_proxy.count; i++)
         buffer_format(&exempt, "%.*s,", SPAN_ARG(config->no_proxy.items[i]));
-    const char *environment = getenv("NO_PROXY");
-    environment = environment ? environment : getenv("no_proxy");
-    buffer_append(&exempt, span_str(environment));
+    buffer_append(&exempt, span_str(from_environment("NO_PROXY", "no_proxy")));
     bool direct = no_proxy_matches(buffer_span(&exempt), host, port);
     buffer_finish(&exempt);
     return direct;
@@ -63,9 +70,8 @@ bool egress_find(const struct config *config, struct span host, uint16_t port, b
         ret->port = egress->proxy.port;
         return true;
     }
-    const char *text = getenv("HTTPS_PROXY");
-    text = text ? text : getenv("https_proxy");
-    if (!text || !*text || offline)
+    const char *text = from_environment("HTTPS_PROXY", "https_proxy");
+    if (!text || offline)
         return true;
     /* A bad URL in the environment is an error, not a silent direct connection. */
     return read_proxy(arena, span_str(text), ret);
