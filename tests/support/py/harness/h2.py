@@ -5,6 +5,7 @@ arrive only the first octet is looked at, which tells 200 from everything else. 
 """
 import collections
 import socket
+import ssl
 import threading
 
 from . import wire
@@ -123,10 +124,10 @@ class Client(Stream):
 class Upstream:
     """Listens until close(). `handler(connection, stream)` runs for each whole request, on its connection's thread."""
 
-    def __init__(self, handler, settings=b""):
-        self.handler, self.settings = handler, settings
+    def __init__(self, handler, settings=b"", tls=None):
+        self.handler, self.settings, self.tls = handler, settings, tls
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.listener.getsockname()[1]}"
         self.errors, self.seen, self.connections = [], [], []
         self.changed = threading.Condition()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -135,6 +136,11 @@ class Upstream:
         while True:
             try:
                 sock, _ = self.listener.accept()
+                if self.tls:
+                    sock.settimeout(wire.TIMEOUT)
+                    sock = self.tls.wrap_socket(sock, server_side=True)
+            except ssl.SSLError:
+                continue
             except OSError:
                 return
             connection = Stream(sock)
