@@ -14,6 +14,10 @@ static const uint64_t duration_bounds[] = {10000,   20000,   40000,   80000,    
 static const uint64_t overhead_bounds[] = {10,   20,    50,    100,   200,    500,    1000,   2000,
                                            5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000};
 
+/* Millionths. */
+static const uint64_t ratio_bounds[] = {500000,  750000,  850000,  900000,  950000,  1000000,
+                                        1050000, 1100000, 1150000, 1250000, 1500000, 2000000};
+
 #define BOUNDS(array)  .kind = METRICS_HISTOGRAM, .bounds = (array), .bound_count = ARRAY_LEN(array)
 #define LABELS(n, ...) .labels = {__VA_ARGS__}, .label_count = (n)
 #define NO_LABELS      .label_count = 0
@@ -71,6 +75,15 @@ const struct metrics_family metrics_families[METRIC_FAMILY_COUNT] = {
     [METRIC_EXCHANGES] = {"postern_exchanges", "Exchanges under way.", METRICS_GAUGE, NO_LABELS},
     [METRIC_LOG_LOST] = {"postern_access_log_lost_total", "Access log lines that their destination did not take.",
                          METRICS_COUNTER, NO_LABELS},
+    [METRIC_LIMIT] = {"postern_limit_total",
+                      "Requests that a limit refused, held (waited), would have refused (shadow), or that could not be "
+                      "counted (lost).",
+                      METRICS_COUNTER, LABELS(3, "filter", "limit", "result")},
+    [METRIC_LIMIT_TOKENS] = {"postern_limit_tokens_total",
+                             "Tokens charged to limits: as the target reported them, or as they were estimated.",
+                             METRICS_COUNTER, LABELS(2, "filter", "basis")},
+    [METRIC_ESTIMATE_RATIO] = {"postern_estimate_ratio", "Estimated tokens of input over those that were reported.",
+                               BOUNDS(ratio_bounds), LABELS(1, "model"), .micros = true},
     [METRIC_DROPPED] = {"postern_metrics_dropped_total", "Values not counted because there are too many series.",
                         METRICS_COUNTER, NO_LABELS},
 };

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rate_limit: what the files of this filter share. The law by which it admits is gateway/limits.h's; here is what is
+ * counted for whom, what a request reserves, and what is told to the client.
+ *
+ * Reserve and settle: before the call every limit that fits reserves the estimated input (openai/estimate.h) and the
+ * most the answer may be: max_tokens (or its newer names) times n, else what answers of this model to this consumer
+ * have come to on average. Whatever way the exchange ends, on_end settles once: with the usage that the target
+ * reported, else with the estimate of the input and of the text that was delivered (counted as estimated in the
+ * metrics); with nothing when the target never got the request or answered with an error. A request that was let in
+ * counts as one however it ends.
+ */
+#ifndef POSTERN_FILTERS_RATE_LIMIT_H
+#define POSTERN_FILTERS_RATE_LIMIT_H
+
+#include "config/schema.h"
+#include "gateway/exchange.h"
+#include "gateway/filter.h"
+#include "gateway/limits_memory.h"
+#include "gateway/limits_store.h"
+#include "openai/estimate.h"
+
+/* ---- settings ---- */
+
+enum limit_unit { UNIT_REQUESTS, UNIT_TOKENS, UNIT_INPUT_TOKENS, UNIT_OUTPUT_TOKENS, UNIT_COST, UNIT_CONCURRENCY };
+enum limit_window_kind { WINDOW_AUTO, WINDOW_SMOOTH, WINDOW_CALENDAR, WINDOW_ROLLING };
+/* Cost is counted in millionths of the currency unit that prices are written in. */
+#define COST_MICROS 1000000
+
+struct weights_settings {
+    struct settings settings;
+    double input, cached, output, reasoning;
+};
+
+struct limit_settings {
+    struct settings settings;
+    struct span name;
+    struct setting_list per; /* consumer, group, model, operation, client_address, attribute:NAME, header:NAME */
+    struct setting_rate requests, tokens, input_tokens, output_tokens, cost;
+    unsigned concurrency;
+    enum limit_window_kind window;
+    unsigned burst;
+    struct span amount_attribute;
+    uint64_t max_wait;
+    bool shadow;
+    struct setting_list consumers, groups, models, operations;
+    struct weights_settings weights;
+    /* filled in by the check */
+    enum limit_unit unit;
+    struct limit_law law;
+};
+
+struct price_settings {
+    struct settings settings;
+    struct span model;                       /* pattern */
+    double input, cached, output, reasoning; /* per million tokens; cached and reasoning may be NaN: as input, output */
+    double request;
+};
+
+struct exempt_settings {
+    struct settings settings;
+    struct setting_list consumers, groups;
+};
+
+enum { FIELDS_OPENAI = 1, FIELDS_IETF = 2 };
+
+struct rate_limit_settings {
+    struct settings settings;
+    const struct limit_settings *limits;
+    size_t limit_count;
+    const struct price_settings *prices;
+    size_t price_count;
+    struct price_settings dearest; /* of all prices, for models without one */
+    struct exempt_settings exempt;
+    unsigned assumed_output;
+    unsigned max_waiting;
+    unsigned keys;
+    uint64_t fields; /* FIELDS_*; nothing given: all */
+};
+
+extern const struct settings_spec rate_limit_spec;
+
+/* ---- instance and state ---- */
+
+/* Waiters are told apart by this many classes of keys; two keys in one class wait for each other now and then. */
+#define WAIT_CLASSES 1024
+
+struct rate_limit_instance {
+    struct worker *worker;
+    struct limits_table *table;
+    struct limits_memory memory;
+    struct limits_store *store;
+    struct list waiters; /* struct rate_limit_state.link, in order of arrival */
+    unsigned waiting;
+    uint16_t classes[WAIT_CLASSES]; /* waiters by the key they wait for */
+    struct timer timer;             /* when the next of them may be let in */
+    struct task look;
+    uint64_t hold;                /* average time that an exchange keeps its place, µs; 0: none has ended */
+    uint64_t id_prefix, id_count; /* reservation ids */
+};
+
+struct rate_limit_state {
+    struct filter *filter;
+    struct limits_call call;
+    const struct limit_settings **of; /* the limit of each part */
+    struct estimate estimate;
+    uint64_t output;     /* tokens reserved for the answer */
+    uint64_t granted_at; /* loop time */
+    uint64_t since;      /* when it began to wait */
+    struct list link;    /* on instance->waiters */
+    struct pending pending;
+    unsigned wait_class;
+    struct timer renew;
+};
+
+/* ---- rate_limit_parts.c ---- */
+
+/* Makes the parts of all limits that fit this exchange; false when there are none. */
+bool rate_limit_parts(struct filter *filter);
+/* Puts what the exchange came to into the parts. */
+void rate_limit_charge(struct filter *filter);
+/* Whether the caller is exempt. */
+bool rate_limit_exempt(const struct rate_limit_settings *settings, const struct consumer *consumer);
+/* Whether this limit counts requests like this one. */
+bool rate_limit_fits(const struct limit_settings *limit, const struct exchange *exchange);
+
+/* ---- rate_limit_fields.c ---- */
+
+/* x-ratelimit-* and RateLimit fields on the answer of a target. */
+void rate_limit_answer_fields(struct filter *filter);
+/* Fails the exchange with 429 and says when to come again. */
+enum verdict rate_limit_refuse(struct filter *filter);
+/* "1h2m3s", "250ms": µs rounded up to milliseconds, in the arena. */
+struct span rate_limit_duration(struct arena *arena, uint64_t micros);
+
+/* ---- rate_limit_queue.c ---- */
+
+void rate_limit_queue_init(struct rate_limit_instance *instance);
+/* Whether others wait for one of the same keys. */
+bool rate_limit_must_queue(const struct filter *filter);
+/* Takes its place in the queue if the wait is allowed and there is room; the verdict is then FILTER_WAIT. */
+bool rate_limit_wait(struct filter *filter);
+/* Something was given back: look at the queue soon. */
+void rate_limit_queue_wake(struct rate_limit_instance *instance);
+
+/* ---- rate_limit.c ---- */
+
+/* Asks the store; LIMITS_GRANTED starts the reservation's life. */
+enum limits_result rate_limit_reserve(struct filter *filter);
+/* postern_limit_total{filter,limit,result}. */
+void rate_limit_count(const struct filter *filter, struct span limit, struct span result);
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What clients are told. x-ratelimit-* as api.openai.com sends it: of the limits in one unit the one with the least
+ * left. RateLimit and RateLimit-Policy as in draft-ietf-httpapi-ratelimit-headers-10: all of them.
+ */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "filters/rate_limit.h"
+#include "gateway/worker.h"
+
+/* A client that is told more is told not to try again by itself: SDKs would rather try at once than wait that long. */
+#define RETRY_MOST (60 * CLOCK_SECOND)
+/* When places are taken and nobody knows for how long. */
+#define HOLD_LEAST   (50 * CLOCK_MS)
+#define HOLD_MOST    (10 * CLOCK_SECOND)
+#define HOLD_ASSUMED (1 * CLOCK_SECOND)
+
+static uint64_t seconds(uint64_t micros)
+{
+    return micros / CLOCK_SECOND + (micros % CLOCK_SECOND != 0);
+}
+
+static uint64_t millis(uint64_t micros)
+{
+    return micros / CLOCK_MS + (micros % CLOCK_MS != 0);
+}
+
+struct span rate_limit_duration(struct arena *arena, uint64_t micros)
+{
+    uint64_t ms = millis(micros);
+    if (ms < 1000)
+        return arena_format(arena, "%llums", (unsigned long long)ms);
+    unsigned long long h = ms / 3600000, m = ms / 60000 % 60, s = ms / 1000 % 60, rest = ms % 1000;
+    char part[16] = "";
+    if (rest)
+        (void)snprintf(part, sizeof(part), ".%03llu", rest);
+    if (h)
+        return arena_format(arena, "%lluh%llum%llu%ss", h, m, s, part);
+    if (m)
+        return arena_format(arena, "%llum%llu%ss", m, s, part);
+    return arena_format(arena, "%llu%ss", s, part);
+}
+
+/* ---- x-ratelimit-* ---- */
+
+/* The part with the least left among those of one unit. */
+static const struct limits_part *scarcest(const struct rate_limit_state *state, bool tokens)
+{
+    const struct limits_part *found = NULL;
+    for (unsigned i = 0; i < state->call.count; i++) {
+        const struct limits_part *part = &state->call.parts[i];
+        enum limit_unit unit = state->of[i]->unit;
+        bool is_tokens = unit == UNIT_TOKENS || unit == UNIT_INPUT_TOKENS || unit == UNIT_OUTPUT_TOKENS;
+        if (part->shadow || (tokens ? !is_tokens : unit != UNIT_REQUESTS))
+            continue;
+        if (!found || part->answer.remaining < found->answer.remaining)
+            found = part;
+    }
+    return found;
+}
+
+/* Where the fields go: into the answer of a target, or into the one that is made here. */
+struct field_target {
+    struct filter *filter;
+    bool refusal;
+};
+
+static void put(const struct field_target *to, struct span name, struct span value)
+{
+    struct exchange *exchange = to->filter->exchange;
+    if (to->refusal)
+        filter_answer_field(to->filter, name, value);
+    else
+        fields_set(&exchange->response.fields, &exchange->arena, name, value);
+}
+
+static struct span number(struct arena *arena, uint64_t value)
+{
+    return arena_format(arena, "%llu", (unsigned long long)value);
+}
+
+static void openai_fields(const struct field_target *to)
+{
+    static const struct {
+        struct span limit, remaining, reset;
+    } names[] = {
+        {SPAN_INIT("x-ratelimit-limit-requests"), SPAN_INIT("x-ratelimit-remaining-requests"),
+         SPAN_INIT("x-ratelimit-reset-requests")},
+        {SPAN_INIT("x-ratelimit-limit-tokens"), SPAN_INIT("x-ratelimit-remaining-tokens"),
+         SPAN_INIT("x-ratelimit-reset-tokens")},
+    };
+    struct arena *arena = &to->filter->exchange->arena;
+    for (unsigned tokens = 0; tokens < ARRAY_LEN(names); tokens++) {
+        const struct limits_part *part = scarcest(to->filter->state, tokens);
+        if (!part)
+            continue;
+        put(to, names[tokens].limit, number(arena, part->law.amount));
+        put(to, names[tokens].remaining, number(arena, part->answer.remaining));
+        put(to, names[tokens].reset, rate_limit_duration(arena, part->answer.reset));
+    }
+}
+
+/* ---- RateLimit ---- */
+
+/* A caller in several groups has several parts of one limit: the scarcest speaks. */
+static bool speaks(const struct rate_limit_state *state, unsigned at)
+{
+    const struct limits_part *part = &state->call.parts[at];
+    if (part->shadow)
+        return false;
+    for (unsigned i = 0; i < state->call.count; i++) {
+        if (i == at || state->of[i] != state->of[at])
+            continue;
+        uint64_t other = state->call.parts[i].answer.remaining;
+        if (other < part->answer.remaining || (other == part->answer.remaining && i < at))
+            return false;
+    }
+    return true;
+}
+
+static const char *quota_unit(enum limit_unit unit)
+{
+    switch (unit) {
+    case UNIT_REQUESTS:
+        return "";
+    case UNIT_CONCURRENCY:
+        return ";qu=\"concurrent-requests\"";
+    case UNIT_COST:
+        return ";qu=\"cost-micros\"";
+    default:
+        return ";qu=\"tokens\"";
+    }
+}
+
+static void ietf_fields(const struct field_target *to)
+{
+    const struct rate_limit_state *state = to->filter->state;
+    struct arena *arena = &to->filter->exchange->arena;
+    struct buffer policy = {0}, now = {0};
+    for (unsigned i = 0; i < state->call.count; i++) {
+        const struct limits_part *part = &state->call.parts[i];
+        const struct limit_settings *limit = state->of[i];
+        if (!speaks(state, i))
+            continue;
+        const char *comma = buffer_len(&policy) ? ", " : "";
+        buffer_format(&policy, "%s\"%.*s\";q=%llu", comma, SPAN_ARG(limit->name), (unsigned long long)part->law.amount);
+        if (part->law.kind != LIMIT_CONCURRENCY)
+            buffer_format(&policy, ";w=%llu", (unsigned long long)seconds(part->law.period));
+        buffer_append(&policy, span_str(quota_unit(limit->unit)));
+        buffer_format(&now, "%s\"%.*s\";r=%llu", comma, SPAN_ARG(limit->name),
+                      (unsigned long long)part->answer.remaining);
+        if (part->law.kind != LIMIT_CONCURRENCY)
+            buffer_format(&now, ";t=%llu", (unsigned long long)seconds(part->answer.reset));
+    }
+    if (buffer_len(&policy)) {
+        put(to, SPAN("ratelimit-policy"), arena_copy(arena, buffer_span(&policy)));
+        put(to, SPAN("ratelimit"), arena_copy(arena, buffer_span(&now)));
+    }
+    buffer_finish(&policy);
+    buffer_finish(&now);
+}
+
+static void put_all(const struct field_target *to)
+{
+    const struct rate_limit_settings *settings = to->filter->settings;
+    if (settings->fields & FIELDS_OPENAI)
+        openai_fields(to);
+    if (settings->fields & FIELDS_IETF)
+        ietf_fields(to);
+}
+
+void rate_limit_answer_fields(struct filter *filter)
+{
+    put_all(&(struct field_target){.filter = filter});
+}
+
+/* ---- refusal ---- */
+
+static const char *unit_words(enum limit_unit unit)
+{
+    static const char *const words[] = {
+        [UNIT_REQUESTS] = "requests",         [UNIT_TOKENS] = "tokens",
+        [UNIT_INPUT_TOKENS] = "input tokens", [UNIT_OUTPUT_TOKENS] = "output tokens",
+        [UNIT_COST] = "millionths of cost",   [UNIT_CONCURRENCY] = "requests at a time"};
+    return words[unit];
+}
+
+/* Places become free as others end: one in the mean time that one is held, divided among all. */
+static uint64_t wait_for_place(const struct filter *filter, const struct limits_part *part)
+{
+    const struct rate_limit_instance *instance = filter->instance;
+    uint64_t wait = instance->hold ? instance->hold / part->law.amount : HOLD_ASSUMED;
+    return wait < HOLD_LEAST ? HOLD_LEAST : wait > HOLD_MOST ? HOLD_MOST : wait;
+}
+
+enum verdict rate_limit_refuse(struct filter *filter)
+{
+    const struct rate_limit_state *state = filter->state;
+    struct arena *arena = &filter->exchange->arena;
+    const struct limits_part *part;
+    uint64_t wait = limits_wait(&state->call, &part);
+    if (!part) { /* what refused had room again when it was looked at */
+        part = &state->call.parts[0];
+        wait = 1;
+    }
+    const struct limit_settings *limit = state->of[part - state->call.parts];
+    if (part->law.kind == LIMIT_CONCURRENCY && wait == 0)
+        wait = wait_for_place(filter, part);
+    struct field_target to = {.filter = filter, .refusal = true};
+    struct span text =
+        arena_format(arena, "Rate limit %.*s reached: Limit %llu %s, Remaining %llu, Requested %llu.",
+                     SPAN_ARG(limit->name), (unsigned long long)part->law.amount, unit_words(limit->unit),
+                     (unsigned long long)part->answer.remaining, (unsigned long long)part->units);
+    if (wait == LIMIT_NEVER) {
+        text = arena_format(arena, "Request too large for rate limit %.*s: Limit %llu %s, Requested %llu.",
+                            SPAN_ARG(limit->name), (unsigned long long)part->law.amount, unit_words(limit->unit),
+                            (unsigned long long)part->units);
+    } else {
+        struct span when = rate_limit_duration(arena, wait);
+        text = arena_format(arena, "%.*s Please try again in %.*s.", SPAN_ARG(text), SPAN_ARG(when));
+        put(&to, SPAN("retry-after"), number(arena, seconds(wait)));
+        put(&to, SPAN("retry-after-ms"), number(arena, millis(wait)));
+    }
+    if (wait > RETRY_MOST)
+        put(&to, SPAN("x-should-retry"), SPAN("false"));
+    put_all(&to);
+    rate_limit_count(filter, limit->name, SPAN("refused"));
+    bool quota = part->law.kind == LIMIT_CALENDAR || part->law.kind == LIMIT_ROLLING;
+    filter_fail(filter, quota ? FAULT_QUOTA_EXCEEDED : FAULT_RATE_LIMITED, text, (struct span){0});
+    return FILTER_FAIL;
+}

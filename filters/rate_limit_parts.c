@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
+#include "base/crypto.h"
+#include "base/encoding.h"
+#include "base/hash.h"
+#include "filters/rate_limit.h"
+#include "gateway/metrics_series.h"
+#include "gateway/snapshot.h"
+#include "gateway/worker.h"
+
+/* Longer values count by their digest: keys are kept by other stores. */
+#define VALUE_MAX 128
+
+/* ---- who is meant ---- */
+
+static bool matched(const struct setting_list *patterns, struct span text)
+{
+    for (size_t i = 0; i < patterns->count; i++)
+        if (span_matches(text, patterns->items[i]))
+            return true;
+    return false;
+}
+
+static bool listed(const struct setting_list *list, struct span text)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (span_equal(list->items[i], text))
+            return true;
+    return false;
+}
+
+static bool in_groups(const struct setting_list *groups, const struct consumer *consumer)
+{
+    for (unsigned i = 0; i < consumer->group_count; i++)
+        if (listed(groups, consumer->groups[i]))
+            return true;
+    return false;
+}
+
+bool rate_limit_exempt(const struct rate_limit_settings *settings, const struct consumer *consumer)
+{
+    return (consumer->name.len && matched(&settings->exempt.consumers, consumer->name)) ||
+           in_groups(&settings->exempt.groups, consumer);
+}
+
+bool rate_limit_fits(const struct limit_settings *limit, const struct exchange *exchange)
+{
+    const struct operation *operation = exchange->call.operation;
+    return (!limit->consumers.count || matched(&limit->consumers, exchange->consumer.name)) &&
+           (!limit->groups.count || in_groups(&limit->groups, &exchange->consumer)) &&
+           (!limit->models.count || matched(&limit->models, exchange->model_asked)) &&
+           (!limit->operations.count || (operation && listed(&limit->operations, operation->name)));
+}
+
+/* ---- keys ---- */
+
+/* Nothing in a key can be taken for a separator, and nothing for the mark of a shard. */
+static void append_value(struct buffer *key, struct span value)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    buffer_append(key, SPAN("/"));
+    if (value.len > VALUE_MAX) {
+        uint8_t digest[CRYPTO_SHA256_BYTES];
+        crypto_sha256(value, digest);
+        buffer_append(key, SPAN("#"));
+        encode_hex(key, span_of((const char *)digest, sizeof(digest)));
+        return;
+    }
+    char text[VALUE_MAX * 3];
+    size_t length = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.ptr[i];
+        if (c > ' ' && c < 0x7f && c != '/' && c != '%' && c != '#' && c != '{' && c != '}') {
+            text[length++] = (char)c;
+            continue;
+        }
+        text[length++] = '%';
+        text[length++] = digits[c >> 4];
+        text[length++] = digits[c & 15];
+    }
+    buffer_append(key, span_of(text, length));
+}
+
+static struct span attribute(const struct consumer *consumer, struct span name)
+{
+    const struct fields *attributes = &consumer->attributes;
+    for (unsigned i = 0; i < attributes->count; i++)
+        if (span_equal(attributes->at[i].name, name))
+            return attributes->at[i].value;
+    return (struct span){0};
+}
+
+static struct span value_of(const struct exchange *exchange, struct span per, struct span group)
+{
+    if (span_equal(per, SPAN("consumer")))
+        return exchange->consumer.name;
+    if (span_equal(per, SPAN("group")))
+        return group;
+    if (span_equal(per, SPAN("model")))
+        return exchange->model ? exchange->model->name : (struct span){0};
+    if (span_equal(per, SPAN("operation")))
+        return exchange->call.operation ? exchange->call.operation->name : (struct span){0};
+    if (span_equal(per, SPAN("client_address")))
+        return exchange->peer;
+    if (span_starts_with(per, SPAN("attribute:")))
+        return attribute(&exchange->consumer, span_skip(per, sizeof("attribute:") - 1));
+    const struct field *field = fields_find_name(&exchange->request.fields, span_skip(per, sizeof("header:") - 1));
+    return field ? field->value : (struct span){0};
+}
+
+static void set_key(struct limits_part *part, const struct filter *filter, const struct limit_settings *limit,
+                    struct span group)
+{
+    struct buffer key = {0};
+    append_value(&key, filter->name);
+    append_value(&key, limit->name);
+    for (size_t i = 0; i < limit->per.count; i++)
+        append_value(&key, value_of(filter->exchange, limit->per.items[i], group));
+    part->key = arena_copy(&filter->exchange->arena, buffer_span(&key));
+    part->hash = hash_bytes(part->key);
+    buffer_finish(&key);
+}
+
+/* ---- amounts ---- */
+
+struct tokens {
+    double input, cached, output, reasoning; /* cached is part of input, reasoning of output */
+};
+
+static uint64_t whole(double units)
+{
+    double up = ceil(units);
+    return up <= 0 ? 0 : up >= (double)LIMIT_AMOUNT_MAX ? LIMIT_AMOUNT_MAX : (uint64_t)up;
+}
+
+static const struct price_settings *price_of(const struct rate_limit_settings *settings,
+                                             const struct exchange *exchange)
+{
+    for (size_t i = 0; i < settings->price_count; i++)
+        if (span_matches(exchange->model_asked, settings->prices[i].model))
+            return &settings->prices[i];
+    return &settings->dearest;
+}
+
+/* A price per million tokens is one in millionths per token. */
+static double cost_of(const struct price_settings *price, struct tokens t)
+{
+    return (t.input - t.cached) * price->input + t.cached * price->cached + (t.output - t.reasoning) * price->output +
+           t.reasoning * price->reasoning + price->request * COST_MICROS;
+}
+
+static uint64_t units_of(const struct filter *filter, const struct limit_settings *limit, struct tokens t)
+{
+    const struct weights_settings *w = &limit->weights;
+    double input = (t.input - t.cached) * w->input + t.cached * w->cached;
+    double output = (t.output - t.reasoning) * w->output + t.reasoning * w->reasoning;
+    switch (limit->unit) {
+    case UNIT_REQUESTS:
+    case UNIT_CONCURRENCY:
+        return 1;
+    case UNIT_TOKENS:
+        return whole(input + output);
+    case UNIT_INPUT_TOKENS:
+        return whole(input);
+    case UNIT_OUTPUT_TOKENS:
+        return whole(output);
+    case UNIT_COST:
+        break;
+    }
+    return whole(cost_of(price_of(filter->settings, filter->exchange), t));
+}
+
+/* Before the call nobody knows what will be cached or thought: whichever counts more. */
+static uint64_t units_at_most(const struct filter *filter, const struct limit_settings *limit, double input,
+                              double output)
+{
+    uint64_t plain = units_of(filter, limit, (struct tokens){.input = input, .output = output});
+    uint64_t thought = units_of(filter, limit, (struct tokens){.input = input, .output = output, .reasoning = output});
+    return plain > thought ? plain : thought;
+}
+
+/* ---- reservation ---- */
+
+/* Under which the answers of this model to this consumer are averaged. */
+static uint64_t learned_hash(const struct filter *filter)
+{
+    struct buffer key = {0};
+    append_value(&key, filter->exchange->model ? filter->exchange->model->name : (struct span){0});
+    append_value(&key, filter->exchange->consumer.name);
+    uint64_t hash = hash_bytes(buffer_span(&key));
+    buffer_finish(&key);
+    return hash;
+}
+
+static bool writes_text(const struct exchange *exchange)
+{
+    if (!exchange->call.operation)
+        return false;
+    enum operation_id id = exchange->call.operation->id;
+    return id == OPERATION_CHAT || id == OPERATION_COMPLETIONS || id == OPERATION_RESPONSES;
+}
+
+static uint64_t expected_output(const struct filter *filter)
+{
+    const struct exchange *exchange = filter->exchange;
+    const struct rate_limit_settings *settings = filter->settings;
+    const struct rate_limit_instance *instance = filter->instance;
+    const struct request_info *info = &exchange->info;
+    if (!writes_text(exchange) || !exchange->inspected)
+        return 0;
+    uint64_t choices = info->n.present && info->n.value ? info->n.value : 1, each;
+    const struct request_count *given = info->max_completion_tokens.present ? &info->max_completion_tokens
+                                        : info->max_output_tokens.present   ? &info->max_output_tokens
+                                                                            : &info->max_tokens;
+    if (given->present)
+        each = given->value;
+    else
+        each = limits_learned(instance->table, learned_hash(filter), settings->assumed_output);
+    if (choices > LIMIT_AMOUNT_MAX || each > LIMIT_AMOUNT_MAX / choices)
+        return LIMIT_AMOUNT_MAX;
+    return each * choices;
+}
+
+static bool needs_estimate(enum limit_unit unit)
+{
+    return unit != UNIT_REQUESTS && unit != UNIT_CONCURRENCY;
+}
+
+/* The limit's numbers, or the caller's own. */
+static void set_law(struct limits_part *part, const struct limit_settings *limit, const struct exchange *exchange)
+{
+    uint64_t amount;
+    part->law = limit->law;
+    if (!limit->amount_attribute.len || !span_to_u64(attribute(&exchange->consumer, limit->amount_attribute), &amount))
+        return;
+    uint64_t scale = limit->unit == UNIT_COST ? COST_MICROS : 1;
+    if (amount > LIMIT_AMOUNT_MAX / scale)
+        amount = LIMIT_AMOUNT_MAX / scale;
+    part->law.amount = amount ? amount * scale : 1;
+    if (limit->burst == SETTING_ABSENT_INTEGER)
+        part->law.burst = part->law.amount;
+    if (amount == 0) /* more than there can be */
+        part->units = LIMIT_AMOUNT_MAX;
+}
+
+static void add_part(struct filter *filter, const struct limit_settings *limit, struct span group)
+{
+    struct rate_limit_state *state = filter->state;
+    struct limits_part *part = &state->call.parts[state->call.count];
+    state->of[state->call.count++] = limit;
+    part->units = units_at_most(filter, limit, (double)state->estimate.tokens, (double)state->output);
+    part->shadow = limit->shadow;
+    set_law(part, limit, filter->exchange);
+    set_key(part, filter, limit, group);
+}
+
+static void add_parts(struct filter *filter, const struct limit_settings *limit)
+{
+    const struct consumer *consumer = &filter->exchange->consumer;
+    unsigned before = ((struct rate_limit_state *)filter->state)->call.count;
+    if (!listed(&limit->per, SPAN("group"))) {
+        add_part(filter, limit, (struct span){0});
+        return;
+    }
+    for (unsigned i = 0; i < consumer->group_count; i++)
+        if (!limit->groups.count || listed(&limit->groups, consumer->groups[i]))
+            add_part(filter, limit, consumer->groups[i]);
+    if (((struct rate_limit_state *)filter->state)->call.count == before)
+        add_part(filter, limit, (struct span){0});
+}
+
+bool rate_limit_parts(struct filter *filter)
+{
+    const struct rate_limit_settings *settings = filter->settings;
+    struct rate_limit_state *state = filter->state;
+    struct exchange *exchange = filter->exchange;
+    bool tokens = false;
+    size_t count = 0;
+    for (size_t i = 0; i < settings->limit_count; i++) {
+        const struct limit_settings *limit = &settings->limits[i];
+        if (!rate_limit_fits(limit, exchange))
+            continue;
+        bool groups = listed(&limit->per, SPAN("group"));
+        count += groups && exchange->consumer.group_count ? exchange->consumer.group_count : 1;
+        tokens |= needs_estimate(limit->unit);
+    }
+    if (count == 0)
+        return false;
+    state->call.parts = ARENA_ARRAY(&exchange->arena, struct limits_part, count);
+    state->of = ARENA_ARRAY(&exchange->arena, const struct limit_settings *, count);
+    state->call.tag = exchange->consumer.name;
+    if (tokens && exchange->inspected) {
+        estimate_request(&exchange->info, buffer_span(&exchange->body), &state->estimate);
+        state->output = expected_output(filter);
+    }
+    for (size_t i = 0; i < settings->limit_count; i++)
+        if (rate_limit_fits(&settings->limits[i], exchange))
+            add_parts(filter, &settings->limits[i]);
+    return true;
+}
+
+/* ---- settlement ---- */
+
+/* What was used when nobody reported it. Never more than the reservation says of the input. */
+static struct tokens guess(const struct filter *filter)
+{
+    const struct rate_limit_state *state = filter->state;
+    const struct exchange *exchange = filter->exchange;
+    struct tokens t = {.input = (double)state->estimate.tokens};
+    uint64_t bytes = exchange->facts.text_bytes;
+    /* Whole answers are not looked into; most of one is text. */
+    if (!bytes && !exchange->response_is_stream && writes_text(exchange))
+        bytes = exchange->bytes_out;
+    t.output = (double)estimate_delivered(&state->estimate, bytes);
+    if (state->output && exchange->info.kind == REQUEST_JSON && t.output > (double)state->output)
+        t.output = (double)state->output;
+    return t;
+}
+
+/* The request reached a target, which may have worked on it. */
+static bool was_sent(const struct exchange *exchange)
+{
+    return exchange->sent_at && !exchange->local_answer;
+}
+
+static bool refused_by_target(const struct exchange *exchange)
+{
+    return exchange->response_started && exchange->response.status >= 400;
+}
+
+static void count_tokens(struct filter *filter, struct tokens t, struct span basis)
+{
+    struct span labels[] = {filter->name, basis};
+    struct exchange *exchange = filter->exchange;
+    metrics_add(
+        metrics_series_find(exchange->worker->metrics, exchange->snapshot->generation, METRIC_LIMIT_TOKENS, labels),
+        (uint64_t)(t.input + t.output));
+}
+
+/* How far the estimate of the input was off; what it says teaches the operator, not the filter. */
+static void note_error(struct filter *filter, uint64_t reported)
+{
+    const struct rate_limit_state *state = filter->state;
+    struct exchange *exchange = filter->exchange;
+    if (!state->estimate.tokens || !reported || !exchange->model)
+        return;
+    struct span labels[] = {exchange->model->name};
+    metrics_observe(
+        metrics_series_find(exchange->worker->metrics, exchange->snapshot->generation, METRIC_ESTIMATE_RATIO, labels),
+        state->estimate.tokens * 1000000 / reported, 1);
+}
+
+void rate_limit_charge(struct filter *filter)
+{
+    struct rate_limit_state *state = filter->state;
+    struct rate_limit_instance *instance = filter->instance;
+    const struct exchange *exchange = filter->exchange;
+    const struct usage *usage = &exchange->facts.usage;
+    struct tokens t = {0};
+    if (usage->reported) {
+        t = (struct tokens){.input = (double)usage->input,
+                            .output = (double)usage->output,
+                            .cached = (double)(usage->cached < usage->input ? usage->cached : usage->input),
+                            .reasoning = (double)(usage->reasoning < usage->output ? usage->reasoning : usage->output)};
+        count_tokens(filter, t, SPAN("reported"));
+        note_error(filter, usage->input);
+        if (writes_text(exchange))
+            limits_learn(instance->table, learned_hash(filter), usage->output, loop_now(instance->worker->loop));
+    } else if (was_sent(exchange) && !refused_by_target(exchange) &&
+               (exchange->response_started || exchange->fault == FAULT_CLIENT_GONE)) {
+        t = guess(filter);
+        count_tokens(filter, t, SPAN("estimated"));
+    }
+    bool nothing = t.input + t.output <= 0;
+    for (unsigned i = 0; i < state->call.count; i++) {
+        const struct limit_settings *limit = state->of[i];
+        bool free_of_charge = nothing && needs_estimate(limit->unit);
+        state->call.parts[i].units = free_of_charge ? 0 : units_of(filter, limit, t);
+    }
+}
