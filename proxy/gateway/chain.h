@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * chain: drives an exchange through its filters. It alone knows the index, the direction and the resume point; verdicts are handled
- * here and nowhere else. Head and request hooks run in written order, response hooks in reverse order over the filters that
- * saw the request, on_end in reverse order over all that joined.
+ * chain: drives an exchange through its filters. It alone knows the index, the direction and the resume point; verdicts
+ * are handled here and nowhere else. Head and request hooks run in written order, response hooks in reverse order over
+ * the filters that saw the request, on_end in reverse order over all that joined.
  *
- * When a phase is through, the matching exchange_..._passed function is called, from inside the chain_... call or, after a wait,
- * from the run queue.
+ * When a phase is through, the matching exchange_..._passed function is called, from inside the chain_... call or,
+ * after a wait, from the run queue.
  */
 #ifndef POSTERN_GATEWAY_CHAIN_H
 #define POSTERN_GATEWAY_CHAIN_H
@@ -28,11 +28,12 @@ void chain_request(struct exchange *exchange);
 bool chain_request_body(struct exchange *exchange, struct span bytes, bool last);
 /* exchange->response through on_response_head, then exchange_response_head_passed. */
 void chain_response_head(struct exchange *exchange);
-/* A piece of the answer through on_response_body. While a filter waits it is kept; the caller should then stop its source. */
+/* A piece of the answer through on_response_body. While a filter waits it is kept; the caller should then stop its
+ * source. */
 void chain_response_body(struct exchange *exchange, struct span bytes, bool hidden, bool last);
 /*
- * An answer overtakes what filters wait for: their pendings are cancelled, kept pieces dropped. If a response head was on its way,
- * the filters that it has passed do not see another.
+ * An answer overtakes what filters wait for: their pendings are cancelled, kept pieces dropped. If a response head was
+ * on its way, the filters that it has passed do not see another.
  */
 void chain_abandon(struct exchange *exchange);
 /* Frees pieces that are still kept: when the exchange ends. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * client_conn: a connection that was accepted. It finds out which HTTP is spoken (ALPN, or the first bytes), owns the transport and
- * the connection's deadline, and hands bytes to its protocol: h1_server or h2_server. It is freed by the loop after its close.
+ * client_conn: a connection that was accepted. It finds out which HTTP is spoken (ALPN, or the first bytes), owns the
+ * transport and the connection's deadline, and hands bytes to its protocol: h1_server or h2_server. It is freed by the
+ * loop after its close.
  */
 #ifndef POSTERN_GATEWAY_CLIENT_CONN_H
 #define POSTERN_GATEWAY_CLIENT_CONN_H
@@ -31,9 +32,9 @@ struct client_conn {
     uint64_t since; /* loop time at which the present wait began or last progressed */
     struct timer timer;
     struct buffer first; /* bytes before the protocol is known */
-    bool closed;   /* nothing is spoken any more; bytes of the last answer may still wait for the peer to read */
-    bool retired;  /* off all lists, freed at the end of the turn */
-    bool used;     /* at least one request has been answered */
+    bool closed;         /* nothing is spoken any more; bytes of the last answer may still wait for the peer to read */
+    bool retired;        /* off all lists, freed at the end of the turn */
+    bool used;           /* at least one request has been answered */
     char peer[ADDRESS_TEXT];
     struct span peer_text;
     struct h1_server h1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * collect: an exchange's request body. Of inspected operations it is collected into one contiguous buffer while a reader looks at
- * it (model, stream, limits), bounded by limits.body (413) and by the process-wide limits.held (reading stops until others give
- * back, then 503). All other bodies stream to the target as they come, with the target's pace.
+ * collect: an exchange's request body. Of inspected operations it is collected into one contiguous buffer while a
+ * reader looks at it (model, stream, limits), bounded by limits.body (413) and by the process-wide limits.held (reading
+ * stops until others give back, then 503). All other bodies stream to the target as they come, with the target's pace.
  */
 #ifndef POSTERN_GATEWAY_COLLECT_H
 #define POSTERN_GATEWAY_COLLECT_H

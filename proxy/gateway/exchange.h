@@ -4,14 +4,13 @@
  *
  *   OPEN       created by the client connection with the first byte of a request; the codec fills `request`
  *   HEAD       head hooks run (gateway/chain.c); nothing of the body has been accepted
- *   COLLECT    the body is collected and inspected (inspected operations), or streamed (all others; goes on beside ATTEMPT)
- *   REQUEST    operation, model and body are known; request hooks run
- *   ATTEMPT    targets are tried (gateway/attempt.c), nothing has been sent to the client
- *   RESPOND    an answer is committed and flows to the client
+ *   COLLECT    the body is collected and inspected (inspected operations), or streamed (all others; goes on beside
+ * ATTEMPT) REQUEST    operation, model and body are known; request hooks run ATTEMPT    targets are tried
+ * (gateway/attempt.c), nothing has been sent to the client RESPOND    an answer is committed and flows to the client
  *   DONE       on_end has run, the access log is written; buried at the end of the turn
  *
- * Everything an exchange allocates lies in its arena. It keeps the snapshot it started with. It is owned by the worker and ends in
- * exchange_end, on every path.
+ * Everything an exchange allocates lies in its arena. It keeps the snapshot it started with. It is owned by the worker
+ * and ends in exchange_end, on every path.
  */
 #ifndef POSTERN_GATEWAY_EXCHANGE_H
 #define POSTERN_GATEWAY_EXCHANGE_H
@@ -47,14 +46,15 @@ enum exchange_state {
 
 /* Where one direction stands in the chain. */
 struct channel {
-    unsigned next;  /* request: index of the filter to run next; response: one above it */
-    bool parked;    /* a filter waits */
-    bool runnable;  /* it has continued; the run queue goes on */
-    bool last;      /* the message's end has entered the chain */
-    int phase;      /* which hooks run; chain.c's own */
+    unsigned next; /* request: index of the filter to run next; response: one above it */
+    bool parked;   /* a filter waits */
+    bool runnable; /* it has continued; the run queue goes on */
+    bool last;     /* the message's end has entered the chain */
+    int phase;     /* which hooks run; chain.c's own */
 };
 
-/* Who calls, set by an authenticating filter; empty name = nobody known. All spans in the exchange's arena or the snapshot. */
+/* Who calls, set by an authenticating filter; empty name = nobody known. All spans in the exchange's arena or the
+ * snapshot. */
 struct consumer {
     struct span name;
     struct span method; /* "api_key", "jwt", ...: for logs */
@@ -65,14 +65,14 @@ struct consumer {
 
 struct exchange {
     struct arena arena;
-    struct arena scratch;               /* what only the request needs: given back at commit */
+    struct arena scratch; /* what only the request needs: given back at commit */
     struct worker *worker;
-    struct snapshot *snapshot;          /* a reference */
+    struct snapshot *snapshot; /* a reference */
     const struct listener_use *listener;
-    struct list link;                   /* on worker->exchanges */
-    struct task task;                   /* continues a parked channel */
-    struct list pendings;               /* cancelled when the exchange ends */
-    struct list starved;                /* on worker->starved while no held bytes are to be had */
+    struct list link;     /* on worker->exchanges */
+    struct task task;     /* continues a parked channel */
+    struct list pendings; /* cancelled when the exchange ends */
+    struct list starved;  /* on worker->starved while no held bytes are to be had */
     struct timer starve_timer;
     enum exchange_state state;
 
@@ -91,13 +91,13 @@ struct exchange {
     const struct model_route *model; /* NULL until known */
     struct request_info info;
     struct request_reader *reader; /* while the body is collected */
-    struct span model_asked; /* the name the client used */
+    struct span model_asked;       /* the name the client used */
     struct consumer consumer;
-    bool inspected;          /* the body is collected in `body` */
-    struct buffer body;      /* collected request body; freed at commit */
-    size_t held;             /* bytes counted against the process-wide budget */
-    bool streaming_body;     /* the body goes to the target as it comes */
-    bool stateful;           /* must go to one certain target */
+    bool inspected;      /* the body is collected in `body` */
+    struct buffer body;  /* collected request body; freed at commit */
+    size_t held;         /* bytes counted against the process-wide budget */
+    bool streaming_body; /* the body goes to the target as it comes */
+    bool stateful;       /* must go to one certain target */
 
     /* the chain */
     struct filter *filters;
@@ -105,44 +105,45 @@ struct exchange {
     unsigned filters_seen; /* how many have seen the request: these see the response */
     struct channel in, out;
     bool in_body_hooks, out_body_hooks; /* some joined filter has a body hook */
-    bool in_hook;        /* a hook is running: answers are taken from its verdict */
-    bool answered_late;  /* a filter answered from a completion */
+    bool in_hook;                       /* a hook is running: answers are taken from its verdict */
+    bool answered_late;                 /* a filter answered from a completion */
 
     /* the answer */
-    struct attempts *attempts;  /* NULL until ATTEMPT */
-    struct stream *source;      /* a local answer's stream, or NULL */
+    struct attempts *attempts; /* NULL until ATTEMPT */
+    struct stream *source;     /* a local answer's stream, or NULL */
     struct message response;
-    unsigned answer_status;      /* local answer given as bytes; 0: none */
-    struct span answer_type;     /* its content type */
-    struct fields answer_fields; /* added by filters for a local answer */
-    struct buffer answer;        /* body of a local answer given as bytes */
+    unsigned answer_status;              /* local answer given as bytes; 0: none */
+    struct span answer_type;             /* its content type */
+    struct fields answer_fields;         /* added by filters for a local answer */
+    struct buffer answer;                /* body of a local answer given as bytes */
     struct buffer in_buffer, out_buffer; /* body bytes inside the chain, above all while a filter waits */
     bool out_hidden;
     struct out_piece *waiting, **waiting_end; /* pieces that came while a response filter waits */
-    bool response_is_stream;     /* text/event-stream */
-    bool response_started;       /* the head has gone to the client's stream */
-    bool response_complete;      /* the end has, too */
-    bool error_in_stream;        /* an SSE error event was written by us */
+    bool response_is_stream;                  /* text/event-stream */
+    bool response_started;                    /* the head has gone to the client's stream */
+    bool response_complete;                   /* the end has, too */
+    bool error_in_stream;                     /* an SSE error event was written by us */
 
     /* what is known about it, for log and metrics */
     enum fault fault;
     struct span fault_message, fault_param, fault_detail;
     bool local_answer;
-    bool operation_streams; /* the request asked for a stream */
+    bool operation_streams;    /* the request asked for a stream */
     struct answer_facts facts; /* usage, model, finish reasons, delivered text; of the attempt that served */
     bool usage_estimated;      /* the answer passed opaque (compressed): its usage is not known */
     bool mid_event;            /* the beginning of an event has gone out: a broken stream can only be cut */
     uint64_t bytes_in, bytes_out;
-    uint64_t content_events;   /* of an event stream, so far */
+    uint64_t content_events; /* of an event stream, so far */
     /*
-     * Monotonic clock, µs; 0 = has not happened. First byte of the request; its head; its end; the last byte to the serving
-     * target; first and last byte of its answer; first content event; end of ours. Own overhead is
-     * (sent_at - body_at) + (ended - answer_end_at).
+     * Monotonic clock, µs; 0 = has not happened. First byte of the request; its head; its end; the last byte to the
+     * serving target; first and last byte of its answer; first content event; end of ours. Own overhead is (sent_at -
+     * body_at) + (ended - answer_end_at).
      */
     uint64_t started, head_at, body_at, sent_at, first_byte_at, first_content_at, answer_end_at, ended;
 };
 
-/* A new exchange on the listener's chain; takes a reference to the worker's current snapshot. `client` reports to it. */
+/* A new exchange on the listener's chain; takes a reference to the worker's current snapshot. `client` reports to it.
+ */
 struct exchange *exchange_create(struct worker *worker, const struct listener_use *listener, struct stream *client,
                                  struct span peer);
 /* The only way the state changes. */
@@ -173,12 +174,13 @@ void exchange_request_bad(struct exchange *exchange, enum fault why, const char 
 /* The committed head is in exchange->response. Runs the response hooks. */
 void exchange_response_head(struct exchange *exchange);
 /*
- * A piece of the committed body. Always taken; afterwards exchange_wants_response says whether more is welcome. `hidden`: the filters
- * see it, the client does not.
+ * A piece of the committed body. Always taken; afterwards exchange_wants_response says whether more is welcome.
+ * `hidden`: the filters see it, the client does not.
  */
 void exchange_response_body(struct exchange *exchange, struct span bytes, bool hidden);
 void exchange_response_end(struct exchange *exchange, const struct fields *trailers);
-/* No answer can be had, or it broke off: before the head an error answer, after it an error event in a stream, else a reset. */
+/* No answer can be had, or it broke off: before the head an error answer, after it an error event in a stream, else a
+ * reset. */
 void exchange_fail(struct exchange *exchange, enum fault why, struct span message, struct span param);
 /* ---- called by a local source in STREAM_ANSWER role ---- */
 void exchange_source_failed(struct exchange *exchange, enum fault why, const char *reason);

@@ -33,8 +33,7 @@ static void update_interest(struct h1_server *server)
 static void begin(struct h1_server *server)
 {
     struct client_conn *conn = server->conn;
-    struct exchange *exchange =
-        exchange_create(conn->worker, conn->listener->use, &server->stream, conn->peer_text);
+    struct exchange *exchange = exchange_create(conn->worker, conn->listener->use, &server->stream, conn->peer_text);
     server->begun = true;
     server->head_read = server->request_done = server->response_done = server->response_begun = false;
     server->wants = true;
@@ -214,8 +213,8 @@ static void op_head(struct stream *stream, struct message *head, bool end)
     /* A body that is still to come is dropped if it is small; a large one is not waited for: the connection ends. */
     if (!server->request_done && server->head_read) {
         const struct message *request = &stream->exchange->request;
-        server->discards = request->framing == BODY_NONE ||
-                           (request->framing == BODY_LENGTH && request->body_length <= DISCARD_MAX);
+        server->discards =
+            request->framing == BODY_NONE || (request->framing == BODY_LENGTH && request->body_length <= DISCARD_MAX);
         /* Told no before it sent the body, a client may leave it out: what follows could then not be told from it. */
         if (request->expect_continue && !server->continued)
             server->discards = false;
