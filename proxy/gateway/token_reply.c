@@ -217,10 +217,10 @@ bool token_object_id(struct span token, struct arena *arena, struct span *ret)
     struct span rest = token, header, payload;
     struct buffer claims = {0};
     struct json_value root, oid;
-    if (!span_split(&rest, '.', &header) || !span_split(&rest, '.', &payload) || !decode_base64url(&claims, payload))
+    if (!span_split(&rest, '.', &header) || !span_split(&rest, '.', &payload))
         return false;
-    bool found = json_value_parse(buffer_span(&claims), &root) && json_value_member(root, SPAN("oid"), &oid) &&
-                 json_value_text(oid, arena, ret) && is_visible(*ret);
+    bool found = decode_base64url(&claims, payload) && json_value_parse(buffer_span(&claims), &root) &&
+                 json_value_member(root, SPAN("oid"), &oid) && json_value_text(oid, arena, ret) && is_visible(*ret);
     if (found)
         *ret = arena_copy(arena, *ret);
     buffer_wipe(&claims);
