@@ -84,12 +84,25 @@ static bool in_use(const struct worker *worker, const struct snapshot *snapshot)
     return false;
 }
 
-/* An instance that a later snapshot has taken over lives on under its name. */
-static bool taken_over(const struct worker *worker, const void *instance)
+static bool is_among(void *const *instances, unsigned count, const void *instance)
 {
-    for (unsigned i = 0; i < worker->instance_count; i++)
-        if (worker->instances[i] == instance)
+    for (unsigned i = 0; i < count; i++)
+        if (instances[i] == instance)
             return true;
+    return false;
+}
+
+/* An instance that another snapshot has, too, lives on under its name until the last of them goes. */
+static bool held_elsewhere(const struct worker *worker, const struct retired_instances *retired, const void *instance)
+{
+    if (is_among(worker->instances, worker->instance_count, instance))
+        return true;
+    LIST_EACH(&worker->retired_instances, link)
+    {
+        const struct retired_instances *other = CONTAINER_OF(link, struct retired_instances, link);
+        if (other != retired && is_among(other->instances, other->snapshot->instance_count, instance))
+            return true;
+    }
     return false;
 }
 
@@ -97,7 +110,7 @@ static void detach_retired(struct worker *worker, struct retired_instances *reti
 {
     const struct snapshot *snapshot = retired->snapshot;
     for (unsigned i = 0; i < snapshot->instance_count; i++)
-        if (retired->instances[i] && !taken_over(worker, retired->instances[i]))
+        if (retired->instances[i] && !held_elsewhere(worker, retired, retired->instances[i]))
             snapshot->instances[i].type->detach(worker, retired->instances[i]);
     list_remove(&retired->link);
     snapshot_unref(retired->snapshot);
@@ -218,7 +231,8 @@ void worker_adopt(struct worker *worker, struct snapshot *snapshot)
     worker->accepting.most = snapshot->config->limits.connections;
     access_log_adopt(worker->log, &snapshot->config->log);
     for (struct worker_listener *listener = worker->listeners; listener; listener = listener->next)
-        for (unsigned i = 0; i < snapshot->listener_count + (snapshot->admin ? 1 : 0) + (snapshot->control ? 1 : 0); i++)
+        for (unsigned i = 0; i < snapshot->listener_count + (snapshot->admin ? 1 : 0) + (snapshot->control ? 1 : 0);
+             i++)
             if (span_equal(snapshot->listeners[i].name, listener->name))
                 listener->use = &snapshot->listeners[i];
     snapshot_unref(before);
