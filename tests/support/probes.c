@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "support/probes.h"
 
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "gateway/exchange.h"
 #include "net/pending.h"
@@ -91,12 +93,83 @@ static enum verdict start_wait(struct filter *filter, struct wait *wait, uint64_
     return FILTER_WAIT;
 }
 
+/* ---- an answer from a local source ---- */
+
+struct source {
+    struct stream stream;
+    struct task task;
+    struct exchange *exchange; /* NULL when reset */
+    unsigned next, cut_at;
+    bool unwanted, begun;
+};
+
+static struct source *source_of(struct stream *stream)
+{
+    return CONTAINER_OF(stream, struct source, stream);
+}
+
+static void source_run(struct task *task)
+{
+    struct source *source = CONTAINER_OF(task, struct source, task);
+    struct exchange *exchange = source->exchange;
+    CONTAINER_OF(exchange->worker->process, struct rig, process)->progress++;
+    if (!source->begun) {
+        source->begun = true;
+        exchange->response = (struct message){
+            .version = HTTP_1_1, .status = 203, .method = HTTP_POST, .framing = BODY_CHUNKED, .keep_alive = true};
+        fields_add(&exchange->response.fields, &exchange->arena, SPAN("content-type"), SPAN("text/plain"));
+        stream_arrived_head(&source->stream, &exchange->response, false);
+    } else if (source->next == source->cut_at) {
+        source->exchange = NULL;
+        stream_arrived_failure(&source->stream, FAULT_INTERNAL, "source cut", false);
+    } else if (source->next == 100) {
+        stream_arrived_end(&source->stream, NULL);
+        return;
+    } else {
+        char piece[8];
+        int len = snprintf(piece, sizeof(piece), "%u ", source->next++);
+        stream_arrived_body(&source->stream, span_of(piece, (size_t)len));
+    }
+    if (source->exchange && !source->unwanted)
+        loop_post(exchange->worker->loop, task);
+}
+
+static void source_want(struct stream *stream, bool more)
+{
+    struct source *source = source_of(stream);
+    source->unwanted = !more;
+    if (more && source->exchange)
+        loop_post(source->exchange->worker->loop, &source->task);
+}
+
+static void source_reset(struct stream *stream, enum fault why)
+{
+    (void)why;
+    struct source *source = source_of(stream);
+    task_cancel(&source->task);
+    source->exchange = NULL;
+}
+
+static const struct stream_ops source_ops = {.name = "source", .want = source_want, .reset = source_reset};
+
+static void answer_by_source(struct filter *filter, unsigned cut_at)
+{
+    struct source *source = ARENA_NEW(&filter->exchange->arena, struct source);
+    source->stream.ops = &source_ops;
+    source->task.run = source_run;
+    source->exchange = filter->exchange;
+    source->cut_at = cut_at;
+    filter_answer_stream(filter, &source->stream);
+    loop_post(filter->exchange->worker->loop, &source->task);
+}
+
 /* ---- probe ---- */
 
 enum probe_at { AT_HEAD, AT_REQUEST, AT_REQUEST_BODY, AT_RESPONSE, AT_RESPONSE_BODY };
-enum probe_do { DO_PASS, DO_ANSWER, DO_FAIL, DO_WAIT, DO_UPPER, DO_APPEND, DO_HOLD };
+enum probe_do { DO_PASS, DO_ANSWER, DO_FAIL, DO_WAIT, DO_UPPER, DO_APPEND, DO_HOLD, DO_STREAM, DO_STREAM_CUT };
 static const char *const at_words[] = {"head", "request", "request-body", "response", "response-body", NULL};
-static const char *const do_words[] = {"pass", "answer", "fail", "wait", "upper", "append", "hold", NULL};
+static const char *const do_words[] = {"pass",   "answer", "fail",   "wait",       "upper",
+                                       "append", "hold",   "stream", "stream-cut", NULL};
 static const char *const then_words[] = {"continue", "answer", "fail", NULL};
 
 struct probe_settings {
@@ -131,6 +204,10 @@ static enum verdict act(struct filter *filter, enum probe_at at)
     case DO_FAIL:
         filter_fail(filter, FAULT_FORBIDDEN, SPAN("not you"), SPAN("user"));
         return FILTER_FAIL;
+    case DO_STREAM:
+    case DO_STREAM_CUT:
+        answer_by_source(filter, settings->act == DO_STREAM ? UINT_MAX : 50);
+        return FILTER_ANSWERED;
     case DO_WAIT:
         if (state->waited)
             return FILTER_PASS;
@@ -305,13 +382,16 @@ static const struct filter_type dribble = {.name = "dribble",
 
 /* ---- registry ---- */
 
-static const struct filter_type *const types[] = {&probe, &dribble};
+extern const struct filter_type filter_rate_limit;
+
+static const struct filter_type *const types[] = {&probe, &dribble, &filter_rate_limit};
 const struct filter_registry probe_registry = {.types = types, .count = ARRAY_LEN(types)};
 
 const struct settings_registry *probe_settings(void)
 {
-    static const struct settings_registry_entry entries[] = {{.name = "probe", .spec = &probe_spec},
-                                                             {.name = "dribble", .spec = &dribble_spec}};
+    static struct settings_registry_entry entries[] = {
+        {.name = "probe", .spec = &probe_spec}, {.name = "dribble", .spec = &dribble_spec}, {.name = "rate_limit"}};
     static const struct settings_registry registry = {.count = ARRAY_LEN(entries), .entries = entries};
+    entries[2].spec = filter_rate_limit.settings;
     return &registry;
 }
