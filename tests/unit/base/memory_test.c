@@ -63,8 +63,8 @@ static void test_blocks(void **state)
             memset(blocks[i], i, MEMORY_BLOCK);
         }
         for (int i = 0; i < COUNT; i++) {
-            assert_int_equal(blocks[i][0], i);
-            assert_int_equal(blocks[i][MEMORY_BLOCK - 1], i);
+            assert_int_equal(blocks[i][0], (unsigned char)i);
+            assert_int_equal(blocks[i][MEMORY_BLOCK - 1], (unsigned char)i);
             memory_block_put(blocks[i]);
         }
     }
