@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may enter, and as whom: keys, tokens, certificates and the own pod, against the real binary."""
+import collections
 import http.client
 import json
 import os
+import signal
 import ssl
+import threading
 import time
 
 import pytest
@@ -251,6 +254,44 @@ def test_first_requests_wait_for_keys(guarded, issuer):
         server.server.wait(2)
         server.fails = None
         assert client.answer().status == 200
+
+
+@pytest.mark.workers
+def test_rotation_under_load(guarded, issuer):
+    """Keys are published, used from then on, and withdrawn two rotations later; nobody who calls meanwhile notices."""
+    server = issuer()
+    made, _ = guarded(jwt(server, floor="1s", refresh="10s"), workers=2)
+    statuses, ended = collections.Counter(), threading.Event()
+
+    def call():
+        with made.client() as client:
+            while not ended.is_set():
+                statuses[client.ask("GET", "/v1/models", b"", [bearer(server.token(server.keys[-1]))]).status] += 1
+
+    callers = [threading.Thread(target=call) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for rotation in range(4):
+        fetched, until = server.key_fetches(), time.monotonic() + 1.5
+        made.wait_until(lambda until=until: time.monotonic() > until)  # keys change less often than the floor allows to ask
+        server.keys[:] = [*server.keys[-2:], issuers.Key(f"rotated-{rotation}")]
+        made.wait_until(lambda fetched=fetched: server.key_fetches() > fetched)
+    ended.set()
+    for caller in callers:
+        caller.join()
+    assert set(statuses) == {200} and statuses[200] > 20
+
+
+def test_reload_keeps_what_is_known(guarded, issuer):
+    server = issuer()
+    made, _ = guarded(jwt(server), authorize={"rules": [{"models": ["a"]}]})
+    token = bearer(server.token())
+    assert ask(made, token, model="a").status == 200 and ask(made, token, model="b").status == 404
+    server.fails = 500
+    made.config_path.write_text(made.config_path.read_text().replace('"a"', '"b"'))
+    made.signal(signal.SIGHUP)
+    made.wait_until(lambda: ask(made, token, model="b").status == 200)
+    assert ask(made, token, model="a").status == 404 and server.key_fetches() == 1
 
 
 def test_service_account_token(guarded, issuer, tmp_path):
