@@ -48,7 +48,12 @@ struct attempt_record {
 };
 
 /* What is learned from the answer as it passes. */
-enum answer_watch { WATCH_NOTHING, WATCH_JSON, WATCH_EVENTS };
+enum answer_watch {
+    WATCH_NOTHING,
+    WATCH_JSON,  /* tap.json, once bytes have come */
+    WATCH_KNOWN, /* JSON that came in one piece and has been read */
+    WATCH_EVENTS
+};
 
 enum attempt_state {
     ATTEMPT_CREDENTIAL, /* waits for the token that opens the target */
@@ -97,8 +102,9 @@ struct attempt {
     enum answer_watch watch;
     struct sse_reader *sse; /* WATCH_EVENTS */
     union {
-        struct stream_tap *events; /* WATCH_EVENTS */
-        struct answer_tap *json;   /* WATCH_JSON */
+        struct stream_tap *events;  /* WATCH_EVENTS */
+        struct answer_tap *json;    /* WATCH_JSON */
+        struct answer_facts *facts; /* WATCH_KNOWN */
     } tap;
     struct buffer held;    /* before the commit: bytes of the answer; or an error body that is looked at */
     struct buffer partial; /* the beginning of an event that may have to be hidden */

@@ -7,6 +7,7 @@
 #include "gateway/target_state.h"
 #include "gateway/upstream_head.h"
 #include "gateway/worker.h"
+#include "openai/answer_light.h"
 #include "openai/errors.h"
 
 /* ---- facts ---- */
@@ -17,7 +18,9 @@ static void hand_over_facts(struct attempt *attempt)
     struct exchange *exchange = attempt->exchange;
     if (attempt->watch == WATCH_EVENTS)
         exchange->facts = attempt->tap.events->facts;
-    else if (attempt->watch == WATCH_JSON)
+    else if (attempt->watch == WATCH_KNOWN)
+        exchange->facts = *attempt->tap.facts;
+    else if (attempt->watch == WATCH_JSON && attempt->tap.json)
         exchange->facts = attempt->tap.json->facts;
 }
 
@@ -59,8 +62,7 @@ static void choose_watch(struct attempt *attempt)
         attempt->hide = attempt->usage_added;
     } else if (is_type(attempt, SPAN("application/json"))) {
         attempt->watch = WATCH_JSON;
-        attempt->tap.json = ARENA_NEW(&exchange->arena, struct answer_tap);
-        answer_tap_init(attempt->tap.json, &exchange->arena);
+        attempt->tap.json = NULL;
     }
 }
 
@@ -314,6 +316,31 @@ static void events_arrived(struct attempt *attempt, struct span bytes)
 
 /* ---- body ---- */
 
+/* Whether these first bytes are probably all of the answer. If more follow after all, it is not JSON. */
+static bool looks_whole(const struct message *response, struct span bytes)
+{
+    if (response->framing == BODY_LENGTH)
+        return response->body_length == bytes.len;
+    return span_ends_with(bytes, SPAN("}")) || span_ends_with(bytes, SPAN("}\n"));
+}
+
+static void json_arrived(struct attempt *attempt, struct span bytes)
+{
+    struct arena *arena = &attempt->exchange->arena;
+    if (!attempt->tap.json) {
+        struct answer_facts facts;
+        if (looks_whole(&attempt->response, bytes) && answer_light(bytes, arena, &facts)) {
+            attempt->watch = WATCH_KNOWN;
+            attempt->tap.facts = arena_alloc(arena, sizeof(facts));
+            *attempt->tap.facts = facts;
+            return;
+        }
+        attempt->tap.json = arena_alloc(arena, sizeof(struct answer_tap));
+        answer_tap_init(attempt->tap.json, arena);
+    }
+    answer_tap_feed(attempt->tap.json, bytes);
+}
+
 void attempt_response_body(struct attempt *attempt, struct span bytes)
 {
     struct exchange *exchange = attempt->exchange;
@@ -331,7 +358,7 @@ void attempt_response_body(struct attempt *attempt, struct span bytes)
         events_arrived(attempt, bytes);
     } else {
         if (attempt->watch == WATCH_JSON)
-            answer_tap_feed(attempt->tap.json, bytes);
+            json_arrived(attempt, bytes);
         exchange_response_body(exchange, bytes, false);
     }
     if (attempt->state != ATTEMPT_OVER && attempt->stream)
@@ -382,7 +409,7 @@ void attempt_response_end(struct attempt *attempt, const struct fields *trailers
         commit(attempt);
     if (attempt->state == ATTEMPT_OVER)
         return;
-    if (attempt->watch == WATCH_JSON)
+    if (attempt->watch == WATCH_JSON && attempt->tap.json)
         (void)answer_tap_end(attempt->tap.json);
     attempt->all->finished_well = true;
     attempt_leave(attempt, FAULT_NONE);

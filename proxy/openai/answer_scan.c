@@ -294,7 +294,7 @@ static void record(struct answer_scan *scan, struct span *fact)
         *fact = arena_copy(scan->arena, scan->json.text);
 }
 
-static unsigned finish_bit(struct span reason)
+unsigned answer_finish_bit(struct span reason)
 {
     static const struct {
         struct span word;
@@ -364,10 +364,10 @@ static void on_string(struct answer_scan *scan, enum action action)
         if (!scan->json.string_bytes)
             break; /* some servers say "" for null */
         scan->has_finish = true;
-        facts->finish |= finish_bit(text);
+        facts->finish |= answer_finish_bit(text);
         break;
     case REASON:
-        facts->finish |= finish_bit(text);
+        facts->finish |= answer_finish_bit(text);
         break;
     case STATUS:
         if (span_equal(text, SPAN("completed")))

@@ -102,6 +102,9 @@ struct answer_scan {
     char capture[ANSWER_TEXT_MAX];
 };
 
+/* The bit of a finish_reason; FINISH_OTHER when it is none of the known. */
+unsigned answer_finish_bit(struct span reason);
+
 /* `facts` collects over several documents and must outlive the scan. */
 void answer_scan_init(struct answer_scan *scan, struct answer_facts *facts, struct arena *arena,
                       struct answer_holes *holes);

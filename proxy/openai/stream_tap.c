@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "openai/stream_tap.h"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
+#include "openai/string_skip.h"
 
 /* Smallest pattern taken from the arena, in bytes: most events fit. */
 #define PATTERN_MIN 448u
@@ -25,94 +23,6 @@ bool stream_tap_succeeded(const struct stream_tap *tap)
     return (tap->done || tap->terminal) && !tap->facts.error;
 }
 
-static int hex_value(char digit)
-{
-    if (digit >= '0' && digit <= '9')
-        return digit - '0';
-    digit = (char)(digit | 0x20);
-    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
-}
-
-/* The code unit of the \u escape at `p`, or -1. */
-static int escape_unit(const char *p, const char *end)
-{
-    int unit = 0;
-    if (end - p < 6 || p[0] != '\\' || p[1] != 'u')
-        return -1;
-    for (int i = 2; i < 6; i++) {
-        int digit = hex_value(p[i]);
-        if (digit < 0)
-            return -1;
-        unit = unit * 16 + digit;
-    }
-    return unit;
-}
-
-/* Passes over the escape at `p` and adds the UTF-8 bytes it stands for. NULL when it is none. */
-static const char *skip_escape(const char *p, const char *end, uint64_t *bytes)
-{
-    if (end - p < 2)
-        return NULL;
-    if (p[1] != 'u') {
-        *bytes += 1;
-        return p + 2;
-    }
-    int unit = escape_unit(p, end);
-    if (unit < 0)
-        return NULL;
-    if (unit >= 0xd800 && unit <= 0xdbff) {
-        int low = escape_unit(p + 6, end);
-        if (low >= 0xdc00 && low <= 0xdfff) {
-            *bytes += 4;
-            return p + 12;
-        }
-    }
-    *bytes += unit < 0x80 ? 1 : unit < 0x800 ? 2 : 3;
-    return p + 6;
-}
-
-/* The first quote or backslash from `p` on, or `end`. [begin, end) may be read. */
-static const char *skip_plain(const char *begin, const char *p, const char *end)
-{
-#if defined(__SSE2__)
-    const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
-    while (p < end && end - begin >= 16) {
-        /* The last step looks back over bytes that were seen, and forgets them. */
-        const char *at = end - p >= 16 ? p : end - 16;
-        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
-        __m128i hits = _mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash));
-        unsigned mask = (unsigned)_mm_movemask_epi8(hits) >> (p - at);
-        if (mask)
-            return p + __builtin_ctz(mask);
-        p = at + 16;
-    }
-#else
-    (void)begin;
-#endif
-    while (p < end && *p != '"' && *p != '\\')
-        p++;
-    return p;
-}
-
-/* Passes over a string; adds its decoded length. NULL when there is none. */
-static const char *skip_string(struct span data, const char *p, uint64_t *bytes)
-{
-    const char *end = data.ptr + data.len;
-    if (p == end || *p++ != '"')
-        return NULL;
-    for (;;) {
-        const char *stop = skip_plain(data.ptr, p, end);
-        *bytes += (uint64_t)(stop - p);
-        if (stop == end)
-            return NULL;
-        if (*stop == '"')
-            return stop + 1;
-        p = skip_escape(stop, end, bytes);
-        if (!p)
-            return NULL;
-    }
-}
-
 /* Passes over digits. NULL when there are none, or more than fit. */
 static const char *skip_number(const char *p, const char *end, uint64_t *ret)
 {
@@ -129,9 +39,9 @@ static const char *skip_hole(enum answer_hole_kind kind, struct span data, const
     uint64_t ignored = 0;
     switch (kind) {
     case HOLE_TEXT:
-        return skip_string(data, p, &ret->text_bytes);
+        return string_skip(data, p, &ret->text_bytes);
     case HOLE_STRING:
-        return skip_string(data, p, &ignored);
+        return string_skip(data, p, &ignored);
     case HOLE_SEQUENCE:
         ret->has_sequence = true;
         return skip_number(p, data.ptr + data.len, &ret->sequence);
