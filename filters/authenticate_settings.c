@@ -305,5 +305,4 @@ const struct settings_spec authenticate_spec =
     SETTINGS_SPEC("authenticate", struct authenticate_settings, authenticate_table,
                   "Finds out who calls, before a byte of the body is read, and turns away whom no method knows. The "
                   "credential that came "
-                  "in is never forwarded.",
-                  .shorthand = "methods");
+                  "in is never forwarded.");

@@ -116,9 +116,9 @@ static const struct setting authorize_table[] = {
 };
 #undef AT
 
-static const struct settings_spec authorize_spec = SETTINGS_SPEC(
-    "authorize", struct authorize_settings, authorize_table,
-    "Who may use which models and operations. It stands behind a filter that authenticates.", .shorthand = "rules");
+static const struct settings_spec authorize_spec =
+    SETTINGS_SPEC("authorize", struct authorize_settings, authorize_table,
+                  "Who may use which models and operations. It stands behind a filter that authenticates.");
 
 /* ---- rules ---- */
 
