@@ -37,18 +37,24 @@ static unsigned code_class(uint32_t code)
     return CLASS_FOUR_BYTES;
 }
 
-/* The class of a character beyond ASCII and its length; bytes that are no UTF-8 go singly. */
-static unsigned wide_class(const unsigned char *p, const unsigned char *end, unsigned *ret_length)
+/* What a character costs behind another of its class or of any. */
+static unsigned wide_cost(unsigned last, unsigned class, uint32_t code)
+{
+    return class == CLASS_HAN && last == CLASS_HAN ? estimate_han[code % ESTIMATE_HAN] : estimate_costs[last][class];
+}
+
+/* The code of a character beyond ASCII and its length; bytes that are no UTF-8 go singly. */
+static uint32_t wide_code(const unsigned char *p, const unsigned char *end, unsigned *ret_length)
 {
     unsigned length = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : p[0] >= 0xc0 ? 2 : 1;
     *ret_length = 1;
     if (length == 1 || (size_t)(end - p) < length)
-        return CLASS_THREE_BYTES;
+        return 0x800; /* counts like a letter of a rare script */
     uint32_t code = p[0] & (0x7fU >> length);
     for (unsigned i = 1; i < length; i++)
         code = code << 6 | (p[i] & 0x3fU);
     *ret_length = length;
-    return code_class(code);
+    return code;
 }
 
 /* ---- runs of text ---- */
@@ -58,9 +64,10 @@ struct reading {
     unsigned last; /* class of the character before */
 };
 
-static void read_class(struct reading *reading, unsigned class)
+static void read_code(struct reading *reading, uint32_t code)
 {
-    reading->cost += estimate_costs[reading->last][class];
+    unsigned class = code < 0x80 ? estimate_ascii[code] : code_class(code);
+    reading->cost += wide_cost(reading->last, class, code);
     reading->last = class;
 }
 
@@ -70,7 +77,7 @@ static void read_plain(struct reading *reading, const char *from, const char *to
     uint64_t cost = reading->cost;
     unsigned last = reading->last;
     while (p < end) {
-        unsigned class, length = 1;
+        unsigned class;
         if (LIKELY(*p < 0x80)) {
             class = estimate_ascii[*p];
             if (class == CLASS_SPACE)
@@ -78,11 +85,17 @@ static void read_plain(struct reading *reading, const char *from, const char *to
             else if (class == CLASS_DIGIT && (last == CLASS_DIGIT || last == CLASS_DIGIT_2))
                 class = last + 1;
         } else {
-            class = wide_class(p, end, &length);
+            unsigned length;
+            uint32_t code = wide_code(p, end, &length);
+            class = code_class(code);
+            cost += wide_cost(last, class, code);
+            last = class;
+            p += length;
+            continue;
         }
         cost += estimate_costs[last][class];
         last = class;
-        p += length;
+        p++;
     }
     reading->cost = cost;
     reading->last = last;
@@ -102,12 +115,10 @@ static const char *read_escape(struct reading *reading, const char *p, const cha
         return p + 1;
     }
     uint32_t code = (uint32_t)(hex(p[1]) << 12 | hex(p[2]) << 8 | hex(p[3]) << 4 | hex(p[4]));
-    if (code < 0x80)
-        read_class(reading, estimate_ascii[code]);
-    else if (code >= 0xd800 && code < 0xdc00)
-        read_class(reading, CLASS_FOUR_BYTES); /* the first half stands for both */
+    if (code >= 0xd800 && code < 0xdc00)
+        read_code(reading, 0x10000); /* the first half stands for both */
     else if (code < 0xdc00 || code >= 0xe000)
-        read_class(reading, code_class(code));
+        read_code(reading, code);
     return p + 5;
 }
 

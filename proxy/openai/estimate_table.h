@@ -36,7 +36,11 @@ enum {
 /* 64 is one token. */
 #define ESTIMATE_TOKEN 64
 
+/* A power of two. */
+#define ESTIMATE_HAN 1024
+
 extern const uint8_t estimate_ascii[128];
+extern const uint8_t estimate_han[ESTIMATE_HAN];
 extern const uint8_t estimate_costs[ESTIMATE_CLASSES][ESTIMATE_CLASSES];
 
 #endif
