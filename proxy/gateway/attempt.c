@@ -149,8 +149,8 @@ static void lease_stream(struct attempt *attempt)
     if (target->config->mock)
         attempt->stream = mock_stream_create(exchange->worker, target, attempt);
     else
-        attempt->stream =
-            pool_lease(pool_get(exchange->worker, target), &attempt->lease, attempt, attempt->fresh, leased);
+        attempt->stream = pool_lease(pool_get(exchange->worker, exchange->snapshot, target), &attempt->lease, attempt,
+                                     attempt->fresh, leased);
     if (attempt->stream)
         attempt_send(attempt);
 }

@@ -179,10 +179,8 @@ static void move(struct pool *pool, struct upstream_conn *conn, enum conn_list t
                                 [CONN_IDLE] = &pool->idle_count,
                                 [CONN_BUSY] = &pool->busy_count,
                                 [CONN_DRAINING] = &pool->draining_count};
-    struct list *const lists[] = {[CONN_NOWHERE] = NULL,
-                                  [CONN_IDLE] = &pool->idle,
-                                  [CONN_BUSY] = &pool->busy,
-                                  [CONN_DRAINING] = &pool->draining};
+    struct list *const lists[] = {
+        [CONN_NOWHERE] = NULL, [CONN_IDLE] = &pool->idle, [CONN_BUSY] = &pool->busy, [CONN_DRAINING] = &pool->draining};
     if (conn->on != CONN_NOWHERE) {
         list_remove(&conn->link);
         (*counts[conn->on])--;
@@ -196,7 +194,7 @@ static void move(struct pool *pool, struct upstream_conn *conn, enum conn_list t
 
 void pool_conn_idle(struct pool *pool, struct upstream_conn *conn)
 {
-    if (pool->retired) {
+    if (pool->retired && !pool->waiting_count) {
         upstream_conn_close(conn);
         return;
     }
@@ -227,9 +225,8 @@ void pool_conn_gone(struct pool *pool, struct upstream_conn *conn)
 static bool same_endpoint(const struct target *a, const struct target *b)
 {
     return span_equal(a->url->text, b->url->text) && span_equal(a->config->tls.ca, b->config->tls.ca) &&
-           span_equal(a->alpn, b->alpn) &&
-           a->h2_prior_knowledge == b->h2_prior_knowledge && span_equal(a->proxy.host, b->proxy.host) &&
-           a->proxy.port == b->proxy.port &&
+           span_equal(a->alpn, b->alpn) && a->h2_prior_knowledge == b->h2_prior_knowledge &&
+           span_equal(a->proxy.host, b->proxy.host) && a->proxy.port == b->proxy.port &&
            span_equal(a->config->tls.server_name, b->config->tls.server_name);
 }
 
@@ -243,7 +240,7 @@ static void adopt_target(struct pool *pool, struct snapshot *snapshot, const str
     snapshot_unref(old);
 }
 
-static struct pool *create(struct worker *worker, const struct target *target)
+static struct pool *create(struct worker *worker, struct snapshot *snapshot, const struct target *target)
 {
     struct pool *pool = memory_zalloc(sizeof(*pool));
     pool->worker = worker;
@@ -255,42 +252,81 @@ static struct pool *create(struct worker *worker, const struct target *target)
     list_init(&pool->waiters);
     pool->serve.run = serve;
     pool->is_h2 = target->h2_prior_knowledge;
-    adopt_target(pool, worker->snapshot, target);
+    adopt_target(pool, snapshot, target);
     return pool;
 }
 
-static struct pool *look_up(struct worker *worker, const struct target *target, bool current)
+static bool is_empty(const struct pool *pool)
 {
+    return pool->idle_count + pool->busy_count + pool->draining_count + pool->connecting_count + pool->waiting_count ==
+           0;
+}
+
+static void destroy(void *object)
+{
+    pool_destroy(object);
+}
+
+/* Out of the way of its name; those set aside before that have nothing left to do are freed. */
+static void set_aside(struct worker *worker, struct pool *pool)
+{
+    LIST_EACH(&worker->retired_pools, link)
+    {
+        struct pool *before = CONTAINER_OF(link, struct pool, link);
+        if (!is_empty(before))
+            continue;
+        list_remove(&before->link);
+        loop_bury(worker->loop, before, destroy);
+    }
+    list_append(&worker->retired_pools, &pool->link);
+    pool_retire(pool);
+}
+
+/* For exchanges of an older snapshot, whose name leads elsewhere by now: theirs alone, and it keeps no connection. */
+static struct pool *former(struct worker *worker, struct snapshot *snapshot, const struct target *target)
+{
+    LIST_EACH(&worker->retired_pools, link)
+    {
+        struct pool *pool = CONTAINER_OF(link, struct pool, link);
+        if (pool->target == target)
+            return pool;
+    }
+    struct pool *pool = create(worker, snapshot, target);
+    set_aside(worker, pool);
+    return pool;
+}
+
+static struct pool *look_up(struct worker *worker, struct snapshot *snapshot, const struct target *target)
+{
+    bool current = snapshot == worker->snapshot;
     struct pool *pool = table_get(&worker->pools, target->name);
     if (pool && pool->target == target)
         return pool;
     /* An exchange of an older snapshot uses what the newer one has made of the name, unless it leads elsewhere. */
     if (pool && same_endpoint(pool->target, target)) {
         if (current)
-            adopt_target(pool, worker->snapshot, target);
+            adopt_target(pool, snapshot, target);
         return pool;
     }
+    if (pool && !current)
+        return former(worker, snapshot, target);
     if (pool) {
         (void)table_remove(&worker->pools, target->name);
-        list_append(&worker->retired_pools, &pool->link);
-        pool_retire(pool);
+        set_aside(worker, pool);
     }
-    pool = create(worker, target);
+    pool = create(worker, snapshot, target);
     (void)table_put(&worker->pools, pool->name, pool);
     return pool;
 }
 
-struct pool *pool_get(struct worker *worker, const struct target *target)
+struct pool *pool_get(struct worker *worker, struct snapshot *snapshot, const struct target *target)
 {
-    const struct snapshot *snapshot = worker->snapshot;
-    bool current = target->index < snapshot->target_count && target == &snapshot->targets[target->index];
+    bool current = snapshot == worker->snapshot;
     if (current && worker->pool_of[target->index])
         return worker->pool_of[target->index];
-    struct pool *pool = look_up(worker, target, current);
+    struct pool *pool = look_up(worker, snapshot, target);
     if (current)
         worker->pool_of[target->index] = pool;
-    for (unsigned i = 0; !current && i < snapshot->target_count; i++)
-        worker->pool_of[i] = NULL; /* a name may lead to another pool now */
     return pool;
 }
 
@@ -313,7 +349,7 @@ void pool_destroy(struct pool *pool)
     struct list *lists[] = {&pool->idle, &pool->busy, &pool->draining};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         LIST_EACH(lists[i], link)
-        upstream_conn_close(CONTAINER_OF(link, struct upstream_conn, link));
+    upstream_conn_close(CONTAINER_OF(link, struct upstream_conn, link));
     task_cancel(&pool->serve);
     list_remove(&pool->link);
     snapshot_unref(pool->snapshot);
