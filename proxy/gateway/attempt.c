@@ -72,6 +72,11 @@ bool attempts_finished_well(const struct attempts *all)
     return all && all->finished_well;
 }
 
+bool attempts_sending(const struct attempts *all)
+{
+    return all && all->current && !all->current->request_sent;
+}
+
 void attempts_resume(struct attempts *all)
 {
     struct attempt *attempt = all->current;
@@ -256,7 +261,8 @@ void attempt_send(struct attempt *attempt)
         request.framing = BODY_LENGTH;
         request.body_length = edits_length(&attempt->edits, buffer_len(&exchange->body));
     } else if (body) {
-        request.framing = exchange->request.framing;
+        /* A body hook may change the length. */
+        request.framing = exchange->in_body_hooks ? BODY_CHUNKED : exchange->request.framing;
         request.body_length = exchange->request.body_length;
     }
     attempt->stream->ops->head(attempt->stream, &request, !body);
@@ -278,6 +284,8 @@ void attempt_sent(struct attempt *attempt)
     struct exchange *exchange = attempt->exchange;
     attempt->request_sent = true;
     exchange->sent_at = clock_monotonic();
+    if (attempt->committed) /* the answer came first */
+        exchange_free_body(exchange);
     if (attempt->state != ATTEMPT_SENDING)
         return;
     attempt->state = ATTEMPT_WAITING;

@@ -132,6 +132,8 @@ void attempts_resume(struct attempts *all);
 /* The client's body goes on (streamed bodies): takes `bytes`; see attempts_wants_body for back-pressure. */
 void attempts_request_body(struct attempts *all, struct span bytes, bool last);
 bool attempts_wants_body(const struct attempts *all);
+/* Whether the target has not had all of the request yet: what is held of the body is still needed. */
+bool attempts_sending(const struct attempts *attempts);
 /* Whether the answer had been complete when the client left (Python closes right after [DONE]). */
 bool attempts_finished_well(const struct attempts *all);
 

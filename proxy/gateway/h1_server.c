@@ -201,6 +201,8 @@ static void op_head(struct stream *stream, struct message *head, bool end)
 {
     struct h1_server *server = server_of(stream);
     struct wire *wire = wire_of(server);
+    if (server->conn->closed)
+        return;
     if (head->status == 100) {
         if (!server->response_begun && !server->request_done) {
             h1_write_continue(&wire->out);
@@ -261,7 +263,7 @@ static void op_end(struct stream *stream, const struct fields *trailers)
 {
     struct h1_server *server = server_of(stream);
     struct wire *wire = wire_of(server);
-    if (server->response_done)
+    if (server->response_done || server->conn->closed)
         return;
     if (server->chunked && !h1_write_last_chunk(&wire->out, trailers))
         server->keep_alive = false;

@@ -141,7 +141,8 @@ void exchange_response_head(struct exchange *exchange)
 {
     struct span type = fields_value(&exchange->response.fields, FIELD_CONTENT_TYPE);
     exchange->response_is_stream = span_starts_with(type, SPAN("text/event-stream"));
-    exchange_free_body(exchange);
+    if (!attempts_sending(exchange->attempts))
+        exchange_free_body(exchange);
     exchange_enter(exchange, EXCHANGE_RESPOND);
     chain_response_head(exchange);
 }
@@ -168,8 +169,9 @@ void exchange_response_head_passed(struct exchange *exchange)
         exchange_end(exchange, OUTCOME_CANCELLED);
         return;
     }
-    /* A body hook may change the length; then the length is found by framing. */
-    if (exchange->out_body_hooks && response->framing == BODY_LENGTH && !head_only(exchange)) {
+    /* A body hook may change the length, as do an event hidden or added: then it is found by framing. */
+    bool may_change = exchange->out_body_hooks || exchange->response_is_stream;
+    if (may_change && response->framing == BODY_LENGTH && !head_only(exchange)) {
         response->framing = BODY_CHUNKED;
         (void)fields_remove(&response->fields, FIELD_CONTENT_LENGTH);
     }

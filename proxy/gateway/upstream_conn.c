@@ -81,7 +81,9 @@ static void wire_failed(struct wire *wire)
 
 void upstream_conn_send_parts(struct upstream_conn *conn, const struct span *parts, unsigned count)
 {
-    wire_send_parts(&conn->wire, parts, count);
+    /* Behind a head that could not be written a body would be read as a request. */
+    if (!task_queued(&conn->failing))
+        wire_send_parts(&conn->wire, parts, count);
 }
 
 /* ---- life ---- */
