@@ -282,12 +282,26 @@ static bool shows_model(const struct filter *filter, struct span model)
     return false;
 }
 
+/* In a simulation nobody has been authenticated: all that can be said is for whom it would be permitted. */
+static void explain_without_caller(const struct authorize_settings *settings, const struct exchange *exchange,
+                                   struct buffer *sentence)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < settings->rule_count; i++) {
+        const struct rule_settings *rule = &settings->rules[i];
+        if ((rule->listeners.count == 0 || listed(&rule->listeners, exchange->listener->name)) &&
+            permits_operation(rule, exchange) && permits_model(rule, exchange->model_asked))
+            buffer_format(sentence, "%s %zu", count++ ? " or" : "Permits it to callers of rule", i + 1);
+    }
+    buffer_append(sentence, count ? SPAN(".") : SPAN("Denies it to every caller."));
+}
+
 static void explain(const struct filter *filter, struct buffer *sentence)
 {
     const struct authorize_settings *settings = filter->settings;
     const struct exchange *exchange = filter->exchange;
     if (exchange->consumer.name.len == 0) {
-        buffer_append(sentence, SPAN("Denies callers that are not known."));
+        explain_without_caller(settings, exchange, sentence);
         return;
     }
     for (size_t i = 0; i < settings->rule_count; i++) {
