@@ -4,6 +4,7 @@
  * only shows; what changes something is on the control socket alone, whose file permissions say who may.
  */
 #include "base/clock.h"
+#include "gateway/credentials.h"
 #include "gateway/exchange.h"
 #include "gateway/filter.h"
 #include "gateway/metrics.h"
@@ -109,6 +110,32 @@ static void append_target(struct buffer *page, const struct filter *filter, cons
     buffer_append(page, SPAN("]}"));
 }
 
+/* Of the worker that answers; the others meet the same. */
+static void append_credentials(struct buffer *page, struct worker *worker)
+{
+    struct credential_status status;
+    size_t cursor = 0;
+    buffer_append(page, SPAN("],\"credentials\":["));
+    for (bool more = false; credentials_status(worker, &cursor, &status); more = true) {
+        buffer_format(page, "%s{\"name\":\"", more ? "," : "");
+        buffer_append_json(page, status.name);
+        buffer_format(page, "\",\"kind\":\"%.*s\",\"state\":\"%s\"", SPAN_ARG(status.kind),
+                      credential_state_name(status.state));
+        if (status.expires_in)
+            buffer_format(page, ",\"expires_in_seconds\":%llu", (unsigned long long)(status.expires_in / CLOCK_SECOND));
+        if (status.retry_in)
+            buffer_format(page, ",\"retry_in_seconds\":%llu", (unsigned long long)(status.retry_in / CLOCK_SECOND));
+        if (status.code)
+            buffer_format(page, ",\"code\":\"AADSTS%llu\"", (unsigned long long)status.code);
+        if (status.detail[0]) {
+            buffer_append(page, SPAN(",\"detail\":\""));
+            buffer_append_json(page, span_str(status.detail));
+            buffer_append(page, SPAN("\""));
+        }
+        buffer_append(page, SPAN("}"));
+    }
+}
+
 static enum verdict show_status(struct filter *filter)
 {
     struct buffer page = {0};
@@ -130,6 +157,7 @@ static enum verdict show_status(struct filter *filter)
             buffer_append(&page, SPAN(","));
         append_target(&page, filter, &snapshot->targets[i]);
     }
+    append_credentials(&page, filter->exchange->worker);
     buffer_append(&page, SPAN("]}\n"));
     enum verdict verdict = answer(filter, 200, json_type, buffer_span(&page));
     buffer_finish(&page);
@@ -160,7 +188,7 @@ static const struct page pages[] = {
     {SPAN_INIT("/readyz"), show_readyz, false, false, "200 while it wants requests, else 503: for readiness probes"},
     {SPAN_INIT("/metrics"), show_metrics, false, false, "Prometheus text format"},
     {SPAN_INIT("/version"), show_version, false, false, "the version"},
-    {SPAN_INIT("/status"), show_status, true, false, "targets, connections, configuration"},
+    {SPAN_INIT("/status"), show_status, true, false, "targets, credentials, connections, configuration"},
     {SPAN_INIT("/drain"), start_drain, true, true, "POST: begin to end, as SIGTERM does"},
 };
 

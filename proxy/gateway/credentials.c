@@ -272,7 +272,7 @@ void credential_unwatch(struct credential_watch *watch)
 
 bool credentials_status(struct worker *worker, size_t *cursor, struct credential_status *ret)
 {
-    const struct credential *c = table_next(&worker->credentials->by_key, cursor);
+    const struct credential *c = worker->credentials ? table_next(&worker->credentials->by_key, cursor) : NULL;
     if (!c)
         return false;
     uint64_t now = loop_now(worker->loop);

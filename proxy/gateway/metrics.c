@@ -8,6 +8,7 @@
 #include "gateway/attempt.h"
 #include "gateway/exchange.h"
 #include "gateway/metrics_series.h"
+#include "gateway/credentials.h"
 #include "gateway/pool.h"
 #include "gateway/worker.h"
 
@@ -327,12 +328,25 @@ static void collect_pool(struct metrics *metrics, const struct pool *pool)
     copy(metrics, METRIC_POOL_STALE, labels, counts.stale);
 }
 
+static void collect_credentials(struct metrics *metrics, struct worker *worker)
+{
+    struct credential_status status;
+    size_t cursor = 0;
+    while (credentials_status(worker, &cursor, &status)) {
+        struct span labels[] = {status.name, span_str(credential_state_name(status.state))};
+        copy(metrics, METRIC_CREDENTIAL_WORKERS, labels, 1);
+        copy(metrics, METRIC_CREDENTIAL_OBTAINED, labels, status.obtained);
+        copy(metrics, METRIC_CREDENTIAL_FAILED, labels, status.failed);
+    }
+}
+
 /* A pool that is gone has no connections; its counters stay. */
 static void clear_gone(struct metrics *metrics)
 {
     struct metrics_series *series = atomic_load_explicit(&metrics->first, memory_order_relaxed);
     for (; series; series = atomic_load_explicit(&series->next, memory_order_relaxed)) {
-        bool gauge = series->family == METRIC_POOL_CONNECTIONS || series->family == METRIC_POOL_WAITING;
+        bool gauge = series->family == METRIC_POOL_CONNECTIONS || series->family == METRIC_POOL_WAITING ||
+                     series->family == METRIC_CREDENTIAL_WORKERS;
         if (gauge && series->stamp != metrics->stamp)
             metrics_set(series, 0, 0);
     }
@@ -352,6 +366,7 @@ void metrics_collect(struct worker *worker)
     metrics->stamp++;
     while ((pool = table_next(&worker->pools, &cursor)) != NULL)
         collect_pool(metrics, pool);
+    collect_credentials(metrics, worker);
     clear_gone(metrics);
     copy(metrics, METRIC_CLIENT_CONNECTIONS, NULL, worker->client_count);
     copy(metrics, METRIC_EXCHANGES, NULL, worker->exchange_count);

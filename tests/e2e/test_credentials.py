@@ -221,6 +221,7 @@ def test_error_is_named_with_its_remedy(authority, upstream, keyless, code, word
     assert gateway.probe("/readyz") == 200, "an authority's outage must not take pods away"
     attempt = gateway.access(1)[0]
     assert f"AADSTS{code}" in json.dumps(attempt)
+    assert 'postern_credential_workers{credential="entra",state="failing"} 1' in gateway.metrics()
     assert not server.requests
     # It backs off: what comes next is told at once, without another request to the authority.
     before = len(issuer.asked)
