@@ -252,8 +252,12 @@ static void dies_in_body(struct rig *rig)
 {
     rig_reply_span(rig, "east", SPAN("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbeginning"))->close_after = true;
     struct rig_client *client = ask(rig, "m");
-    assert_int_equal(client->answer_count, 0);
-    assert_true(client->eof || client->failed);
+    if (rig->dribble && client->answer_count) { /* a filter kept the head back until the end was seen */
+        assert_int_equal(rig_answer(client, 0)->head.status, 502);
+    } else {
+        assert_int_equal(client->answer_count, 0);
+        assert_true(client->eof || client->failed);
+    }
     assert_int_equal(rig->request_count, 1);
 }
 

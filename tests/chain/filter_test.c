@@ -3,6 +3,7 @@
  * The filter contract: order, verdicts in each position and hook, waiting that completes at once, later or never,
  * changed and held bytes.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -249,6 +250,69 @@ static void test_changed(void **state)
             changed);
 }
 
+/* ---- answers from a local source ---- */
+
+static void streamed(struct rig *rig)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct rig_client *client = ask(rig);
+        const struct rig_message *answer = rig_answer(client, 0);
+        assert_int_equal(answer->head.status, 203);
+        struct span body = buffer_span(&answer->body);
+        assert_true(span_starts_with(body, SPAN("0 1 2 3 ")) && span_ends_with(body, SPAN(" 98 99 ")));
+        assert_int_equal(body.len, 10 * 2 + 90 * 3);
+        rig_leave(client);
+        rig_settle(rig);
+    }
+    assert_true(span_ends_with(buffer_span(&rig->trace), SPAN("b:end=answered a:end=answered ")));
+}
+
+static void streamed_cut(struct rig *rig)
+{
+    struct rig_client *client = ask(rig);
+    if (client->answer_count) { /* a filter kept the head back */
+        assert_true(rig->dribble);
+        assert_int_equal(rig_answer(client, 0)->head.status, 500);
+    } else {
+        assert_true(client->eof || client->failed);
+        assert_false(rig_body_has(rig_partial(client), "50 "));
+    }
+    assert_int_equal(rig->worker->exchange_count, 0);
+}
+
+/* The client leaves as soon as it has the head. */
+static void streamed_left(struct rig *rig)
+{
+    rig_reply(rig, "east", OK);
+    struct rig_client *client = rig_client(rig);
+    rig_post(client, "/v1/chat/completions", "{\"model\":\"m\"}");
+    while (!client->answers[0].has_head)
+        loop_turn(rig->worker->loop, false);
+    rig_leave(client);
+    rig_settle(rig);
+    assert_int_equal(rig->worker->exchange_count, 0);
+}
+
+static void test_streamed(void **state)
+{
+    (void)state;
+    static const char *const positions[] = {"head", "request", "response"};
+    for (size_t i = 0; i < ARRAY_LEN(positions); i++) {
+        char filters[160];
+        (void)snprintf(filters, sizeof(filters), "a: {type: probe}, b: {type: probe, at: %s, do: stream}",
+                       positions[i]);
+        rig_run(&(struct rig_setup){.filters = filters, .order = "a, b", .rest = ROUTE}, streamed);
+        (void)snprintf(filters, sizeof(filters),
+                       "a: {type: probe, at: response-body, do: wait, after: 0s}, b: {type: probe, at: %s, do: stream}",
+                       positions[i]);
+        rig_run(&(struct rig_setup){.filters = filters, .order = "a, b", .rest = ROUTE}, streamed);
+        rig_run(&(struct rig_setup){.filters = filters, .order = "a, b", .rest = ROUTE}, streamed_left);
+        (void)snprintf(filters, sizeof(filters), "a: {type: probe}, b: {type: probe, at: %s, do: stream-cut}",
+                       positions[i]);
+        rig_run(&(struct rig_setup){.filters = filters, .order = "a, b", .rest = ROUTE}, streamed_cut);
+    }
+}
+
 /* ---- a body hook that fails when the answer has begun ---- */
 
 static void fails_late(struct rig *rig)
@@ -276,7 +340,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),      cmocka_unit_test(test_verdicts),      cmocka_unit_test(test_wait_at_once),
         cmocka_unit_test(test_wait_later), cmocka_unit_test(test_wait_for_ever), cmocka_unit_test(test_leave_waiting),
-        cmocka_unit_test(test_changed),    cmocka_unit_test(test_fails_late),
+        cmocka_unit_test(test_changed),    cmocka_unit_test(test_fails_late),    cmocka_unit_test(test_streamed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

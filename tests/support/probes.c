@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "support/probes.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 #include "base/clock.h"

@@ -7,8 +7,9 @@
  * hook: {type: probe, at: head|request|request-body|response|response-body, do:
  * pass|answer|fail|wait|upper|append|hold, after: DURATION, then: continue|answer|fail} `wait` completes from the run
  * queue (after: 0s), later, or never (after absent: its deadline of 60 s then fails the exchange). `upper` makes
- * letters large, `append` adds "!" behind the last byte, `hold` keeps all pieces until the last. dribble  passes bodies
- * on in random pieces and waits at random in every hook.
+ * letters large, `append` adds "!" behind the last byte, `hold` keeps all pieces until the last,
+ *            `stream` answers by a local source of 100 pieces ("0 " to "99 "), `stream-cut` breaks it off after 50.
+ * dribble  passes bodies on in random pieces and waits at random in every hook.
  */
 #ifndef POSTERN_TESTS_PROBES_H
 #define POSTERN_TESTS_PROBES_H
