@@ -181,9 +181,8 @@ static void found(struct redis_request *request, const struct redis_reply *reply
         redis_routes_known(redis, false);
     } else {
         if (redis->search_failures++ == 0)
-            log_write(LOG_WARNING, "redis", "store %.*s: %s did not say who serves: %.*s",
-                      SPAN_ARG(redis->options.name), from ? from->host : "nobody",
-                      SPAN_ARG(reply->error ? reply->detail : SPAN("it does not know")));
+            log_write(LOG_WARNING, "redis", "store %.*s: who serves is not known: %.*s", SPAN_ARG(redis->options.name),
+                      SPAN_ARG(reply->error ? reply->detail : SPAN("the answer names nobody")));
         redis_routes_known(redis, true);
     }
     if (!good || !all_well(redis))
