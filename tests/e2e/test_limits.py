@@ -1,292 +1,130 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits and time limits, as clients and targets meet them."""
+"""The filter rate_limit in the real binary: what the official SDK makes of it, and that no way to leave takes anything along."""
+import concurrent.futures
 import json
-import pathlib
-import threading
+import random
+import re
+import socket
 
+import openai
 import pytest
-from harness import answers, wire
-
-CHAT = "/v1/chat/completions"
-MEGABYTE = 1 << 20
-
-
-def fine(_, connection):
-    connection.answer(200, answers.chat())
-
-
-def code(answer):
-    return json.loads(answer.body)["error"]["code"]
-
-
-def head_only(*fields):
-    return wire.request("POST", CHAT, headers=[("content-type", "application/json"), *fields])
-
-
-# ---- amounts ----
-
-
-@pytest.mark.parametrize("limits, fields, good", [
-    ({"header_bytes": "4KiB"}, [("x-big", "y" * 3500)], True), ({"header_bytes": "4KiB"}, [("x-big", "y" * 4100)], False),
-    ({"header_count": 20}, [(f"x-{number}", "y") for number in range(15)], True),
-    ({"header_count": 20}, [(f"x-{number}", "y") for number in range(25)], False)])
-def test_header(gateway, upstream, limits, fields, good):
-    with gateway(upstream(fine), limits=limits).client() as client:
-        answer = client.ask("POST", CHAT, answers.ask(), fields)
-    assert (answer.status, good) == (200, True) or (answer.status, code(answer), good) == (431, "header_too_large", False)
-
-
-@pytest.mark.parametrize("how", ["length", "chunked"])
-def test_body(gateway, upstream, how):
-    """The length alone is enough to refuse; without one the limit itself."""
-    server = upstream(fine)
-    with gateway(server, limits={"body": "16KiB"}).client() as client:
-        if how == "length":
-            client.send(head_only(("content-length", "16385"), ("expect", "100-continue")))
-        else:
-            client.send(head_only(("transfer-encoding", "chunked")) + b"4001\r\n" + b" " * 0x4001)
-        answer = client.answer("POST")
-    assert answer.status == 413 and code(answer) == "request_too_large" and not server.requests
-
-
-def test_held_bytes(gateway, upstream):
-    """All bodies under way together are bounded: who comes too late waits, then gets 503; what is given back serves the next."""
-    running = gateway(upstream(fine), limits={"held": "1MiB", "body": "1MiB"})
-    body = answers.ask(text="x" * (700 * 1024)).encode()
-    with running.client() as first, running.client() as second, running.client() as third:
-        first.send(head_only(("content-length", str(len(body)))) + body[:-1])
-        running.wait_until(lambda: int(running.metrics().split("\npostern_held_bytes ")[1].split()[0]) > 600 * 1024)
-        second.send(head_only(("content-length", str(len(body)))) + body)
-        answer = second.answer("POST")
-        assert answer.status == 503 and code(answer) == "overloaded"
-        first.send(body[-1:])
-        assert first.answer("POST").status == 200
-        assert third.ask("POST", CHAT, body).status == 200
-    running.wait_until(lambda: "\npostern_held_bytes 0\n" in running.metrics())
-
-
-def test_connections(gateway, upstream):
-    """Further ones wait in the kernel, unserved and unharmed, until there is room."""
-    running = gateway(upstream(fine), limits={"connections": 4})
-    clients = [running.client() for _ in range(3)]
-    for client in clients:
-        assert client.ask("POST", CHAT, answers.ask()).status == 200
-    with running.client() as fourth, running.client() as fifth:
-        fourth.send(wire.request("POST", CHAT, answers.ask()))
-        fifth.send(wire.request("POST", CHAT, answers.ask()))
-        for client in clients:
-            client.close()
-        assert fourth.answer("POST").status == fifth.answer("POST").status == 200
-
-
-# ---- time limits towards clients ----
-
-
-@pytest.mark.parametrize("beginning", [b"P", b"POST /v1/chat", b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"])
-def test_header_timeout(gateway, upstream, beginning):
-    with gateway(upstream(fine), timeouts={"header": "300ms"}).client() as client:
-        client.send(beginning)
-        answer = client.answer("POST")
-        assert answer.status == 408 and code(answer) == "request_timeout" and client.is_closed()
-
-
-def test_body_timeout(gateway, upstream):
-    with gateway(upstream(fine), timeouts={"body": "300ms"}).client() as client:
-        client.send(head_only(("content-length", "100")) + b"{")
-        answer = client.answer("POST")
-        assert answer.status == 408 and code(answer) == "request_timeout" and client.is_closed()
-
-
-def test_idle_timeout(gateway, upstream):
-    running = gateway(upstream(fine), timeouts={"idle": "300ms"})
-    with running.client() as client, running.client() as silent:
-        assert client.ask("POST", CHAT, answers.ask()).status == 200
-        assert client.is_closed() and silent.is_closed()
-
-
-# ---- time limits towards targets ----
-
-
-@pytest.fixture
-def patient(gateway, upstream):
-    """patient(handler, **timeouts): a gateway whose one target has these time limits."""
-    def start(handler, **timeouts):
-        def edit(targets):
-            targets[0]["timeouts"] = timeouts
-
-        return gateway(upstream(handler), edit=edit)
-
-    return start
-
-
-def silent(_, connection):
-    assert connection.is_closed()
-
-
-def test_first_byte(patient):
-    with patient(silent, first_byte="200ms").client() as client:
-        answer = client.ask("POST", CHAT, answers.ask())
-    assert answer.status == 504 and code(answer) == "upstream_timeout" and answer.get("x-should-retry") == "false"
-
-
-def test_sdk_read_timeout(patient):
-    """The SDK tells how long it will wait: longer would be for nobody."""
-    with patient(silent).client() as client:
-        answer = client.ask("POST", CHAT, answers.ask(), [("x-stainless-read-timeout", "0.3")])
-    assert answer.status == 504 and code(answer) == "upstream_timeout"
-
-
-@pytest.mark.parametrize("path, body, last", [
-    (CHAT, answers.ask(stream=True), "error"), ("/v1/responses", '{"model":"m","input":"x","stream":true,"store":false}', "type")])
-def test_idle_in_a_stream(patient, path, body, last):
-    def stalls(_, connection):
-        connection.start_stream()
-        connection.piece(answers.chunk({"content": "begun"}) if path == CHAT else
-                         'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":1,"delta":"begun"}\n\n')
-        assert connection.is_closed()
-
-    running = patient(stalls, idle="300ms")
-    with running.client() as client:
-        answer = client.ask("POST", path, body)
-    assert answer.status == 200 and b"begun" in answer.body and b"[DONE]" not in answer.body
-    event = json.loads(answer.body.decode().rstrip().rsplit("data: ", 1)[1])
-    assert last in event and "upstream_idle_timeout" in json.dumps(event)
-    assert running.access(1)[0]["fault"] == "IDLE_TIMEOUT"
-
-
-def test_idle_in_a_whole_answer(patient):
-    """Its length has been promised: nothing but the end of the connection can tell."""
-    def stalls(_, connection):
-        connection.start(200, [("content-type", "application/json"), ("content-length", "100")])
-        connection.send("{")
-        assert connection.is_closed()
-
-    running = patient(stalls, idle="300ms")
-    with running.client() as client:
-        client.send(wire.request("POST", CHAT, answers.ask()))
-        assert client.head().status == 200
-        assert client.to_end() == b"{"
-    assert running.access(1)[0]["fault"] == "IDLE_TIMEOUT"
-
-
-def test_total(patient):
-    """A stream that never pauses and never ends."""
-    def endless(_, connection):
-        connection.start_stream()
-        try:
-            while not stopped.wait(0.01):
-                connection.piece(answers.chunk({"content": "x"}))
-        except OSError:
-            stopped.set()
-
-    stopped = threading.Event()
-    running = patient(endless, total="500ms")
-    with running.client() as client:
-        answer = client.ask("POST", CHAT, answers.ask(stream=True))
-    assert b"upstream_total_timeout" in answer.body and b"[DONE]" not in answer.body
-    assert stopped.wait(wire.TIMEOUT)
-
-
-def test_connect(gateway):
-    """An address that answers nothing at all."""
-    target = {"name": "hole", "openai": {"url": "http://192.0.2.1:9/v1"}, "timeouts": {"connect": "300ms"}, "proxy": "none"}
-    running = gateway(targets=[target], models=[{"name": "*", "targets": ["hole"]}])
-    with running.client() as client:
-        answer = client.ask("POST", CHAT, answers.ask())
-    assert (answer.status, code(answer)) in ((504, "upstream_connect_timeout"), (502, "upstream_connect_failed"))
-
-
-# ---- pace ----
-
-
-def test_slow_client_slows_the_target(gateway, upstream):
-    """The target's answer waits in the target, not in the gateway's memory; and arrives whole when the client reads at last."""
-    total, piece = 64 * MEGABYTE, b"x" * 65536
-    sent = []
-
-    def flood(_, connection):
-        connection.start(200, [("content-type", "application/octet-stream"), ("content-length", str(total))])
-        connection.sock.settimeout(2)
-        try:
-            while sum(sent) < total:
-                sent.append(connection.sock.send(piece))
-        except TimeoutError:
-            stuck.set()
-            assert resume.wait(wire.TIMEOUT)
-        connection.sock.settimeout(wire.TIMEOUT)
-        while sum(sent) < total:
-            sent.append(connection.sock.send(piece[:total - sum(sent)]))
-
-    stuck, resume = threading.Event(), threading.Event()
-    running = gateway(upstream(flood), passthrough=[{"path": "/", "target": "first"}])
-    status = pathlib.Path(f"/proc/{running.child.pid}/status")
-    before = int(status.read_text().split("VmRSS:")[1].split()[0])
-    with running.client() as client:
-        client.send(wire.request("GET", "/large"))
-        assert stuck.wait(wire.TIMEOUT) and sum(sent) < 32 * MEGABYTE
-        assert int(status.read_text().split("VmRSS:")[1].split()[0]) - before < 8 * 1024
-        resume.set()
-        client.head()
-        got = 0
-        while got < total:
-            client.fill()
-            got, client.buffer = got + len(client.buffer), b""
-    assert got == total
-
-
-def test_slow_target_slows_the_client(gateway, upstream):
-    """The same the other way, for a body that is not collected."""
-    total = 64 * MEGABYTE
-    resume = threading.Event()
-
-    def reluctant(sock):
-        assert resume.wait(wire.TIMEOUT)
-
-    server = upstream(lambda received, connection: connection.answer(200, str(len(received.body))))
-    receive = wire.Stream.exactly
-
-    def exactly(self, size):
-        if size == total:
-            reluctant(self)
-        return receive(self, size)
-
-    running = gateway(server, passthrough=[{"path": "/", "target": "first"}])
-    with pytest.MonkeyPatch.context() as patch, running.client() as client:
-        patch.setattr(wire.Stream, "exactly", exactly)
-        client.send(wire.request("POST", "/upload", headers=[("content-length", str(total))]))
-        client.sock.settimeout(2)
-        sent = 0
-        with pytest.raises(TimeoutError):
-            while True:
-                sent += client.sock.send(b"x" * 65536)
-        assert sent < 32 * MEGABYTE
-        resume.set()
-        client.sock.settimeout(wire.TIMEOUT)
-        while sent < total:
-            sent += client.sock.send(b"x" * min(65536, total - sent))
-        assert int(client.answer("POST").body) == total
-
-
-def test_large_body_beside_a_stream(gateway, upstream):
-    """A request of a megabyte of base64 is read and edited while another exchange streams: both are whole and in order."""
-    words = [f"word{number} " for number in range(200)]
-
-    def handle(received, connection):
-        asked = json.loads(received.body)
-        if not asked.get("stream"):
-            connection.answer(200, answers.chat(str(len(asked["messages"][0]["content"]))))
-            return
-        connection.start_stream()
-        for event in answers.chat_stream(words, with_usage=False):
-            connection.piece(event)
-        connection.end()
-
-    running = gateway(upstream(handle))
-    image = "data:image/png;base64," + "iVBORw0KGgo" * (MEGABYTE // 11)
-    with running.client() as stream, running.client() as large:
-        stream.send(wire.request("POST", CHAT, answers.ask(stream=True)))
+from harness import wire
+
+SAY = [{"role": "user", "content": "Say something about rivers, please."}]
+TARGET = {"name": "mock", "mock": {}}
+
+
+def limited(*limits, target=None, **settings):
+    """Configuration with one mock target and these limits on its listener."""
+    return {
+        "listener": {"filters": ["limit"]},
+        "filters": {"limit": {"type": "rate_limit", "limits": list(limits), **settings}},
+        "targets": [target or TARGET],
+        "models": [{"name": "*", "targets": ["mock"]}],
+    }
+
+
+def sdk(gateway, retries):
+    return openai.OpenAI(base_url=f"{gateway.base_url}/v1", api_key="unused", max_retries=retries)
+
+
+def probe(client):
+    """A request that the model refuses, so that it costs nothing; reserved are 4 tokens. Its answer tells how the limits stand."""
+    return client.ask("POST", "/v1/chat/completions", json.dumps({"model": "m", "messages": [], "max_tokens": 1}))
+
+
+def test_sdk_raises_rate_limit_error(gateway):
+    served = gateway(**limited({"name": "slow", "requests": "1/minute"}))
+    with sdk(served, retries=0) as client:
+        first = client.chat.completions.with_raw_response.create(model="m", messages=SAY)
+        assert first.headers["x-ratelimit-limit-requests"] == "1" and first.headers["x-ratelimit-remaining-requests"] == "0"
+        with pytest.raises(openai.RateLimitError) as refused:
+            client.chat.completions.create(model="m", messages=SAY)
+    error = refused.value
+    assert (error.status_code, error.code, error.type) == (429, "rate_limit_exceeded", "rate_limit_error")
+    assert 0 < int(error.response.headers["retry-after-ms"]) <= 60000
+    assert 0 < int(error.response.headers["retry-after"]) <= 60
+
+
+def test_sdk_succeeds_on_its_own_retry(gateway):
+    """The SDK waits as long as it was told, and no longer: one retry each is enough."""
+    served = gateway(**limited({"name": "slow", "requests": "4/second", "burst": 1}))
+    with sdk(served, retries=2) as client:
+        for _ in range(4):
+            assert client.chat.completions.create(model="m", messages=SAY).choices
+    refused = [line for line in served.access(7) if line["status"] == 429]
+    assert len(refused) == 3
+    assert all(line["fault"] == "RATE_LIMITED" for line in refused)
+
+
+def test_sdk_does_not_retry_a_quota(gateway):
+    served = gateway(**limited({"name": "spend", "cost": "0.001/month"}, prices=[{"model": "*", "input": 1, "output": 5}]))
+    with sdk(served, retries=2) as client, pytest.raises(openai.RateLimitError) as refused:
+        for _ in range(100):
+            client.chat.completions.create(model="m", messages=SAY, max_tokens=20)
+    assert refused.value.code == "insufficient_quota" and refused.value.response.headers["x-should-retry"] == "false"
+    assert len([line for line in served.access(2) if line["status"] == 429]) == 1
+
+
+def test_stream_is_charged_as_reported(gateway):
+    served = gateway(**limited({"name": "day", "tokens": "100000/day"}))
+    used = 0
+    with sdk(served, retries=0) as client:
         for _ in range(3):
-            answer = large.ask("POST", CHAT, answers.ask(text=image))
-            assert json.loads(answer.body)["choices"][0]["message"]["content"] == str(len(image))
-        body = stream.answer("POST").body
-    assert body.decode() == "".join(answers.chat_stream(words, with_usage=False))
+            stream = client.chat.completions.create(model="m", messages=SAY, stream=True, stream_options={"include_usage": True})
+            used += [chunk.usage.total_tokens for chunk in stream if chunk.usage][0]
+    with served.client() as client:
+        assert int(probe(client).get("x-ratelimit-remaining-tokens")) == 100000 - used - 4
+    assert 'postern_limit_tokens_total{filter="limit",basis="reported"}' in served.metrics()
+
+
+def leave_somewhere(port, seed):
+    """One request that ends at a random place: while it is sent, before the answer, within it, or after it."""
+    choose = random.Random(seed)
+    body = json.dumps({"model": "m", "stream": choose.random() < 0.8, "max_tokens": 50, "messages": SAY}).encode()
+    head = (f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n\r\n").encode()
+    whole = head + body
+    with socket.create_connection(("127.0.0.1", port), timeout=wire.TIMEOUT) as connection:
+        if choose.random() < 0.2:
+            connection.sendall(whole[: choose.randrange(1, len(whole))])
+            return
+        connection.sendall(whole)
+        most = choose.choice((0, 1, 100, 300, 700, 1500, 4000))
+        got = 0
+        while got < most:
+            piece = connection.recv(most - got)
+            if not piece or b"[DONE]" in piece or b"0\r\n\r\n" in piece[-5:]:
+                break
+            got += len(piece)
+            if b"application/json" in piece:
+                break
+
+
+@pytest.mark.workers
+def test_nothing_is_left_by_those_who_leave(gateway):
+    """10,000 random aborts at random phases: all places come back, and charged is at most what was reserved for each."""
+    target = {"name": "mock", "mock": {"chunk_interval": "1ms"}}
+    count = 10000
+    served = gateway(workers=2, **limited({"name": "parallel", "concurrency": 1000},
+                                          {"name": "day", "tokens": "100000000/day"}, target=target))
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        list(pool.map(lambda seed: leave_somewhere(served.port, seed), range(count)))
+    with served.client() as client:
+        # In the end only this request stands in the limit.
+        served.wait_until(lambda: '"parallel";r=999' in probe(client).get("ratelimit"))
+    metrics = served.metrics()
+    charged = sum(int(value) for value in re.findall(r"postern_limit_tokens_total\{[^}]*\} (\d+)", metrics))
+    assert 0 < charged <= count * (50 + 30)
+
+
+def test_metrics_and_shadow(gateway):
+    served = gateway(**limited({"name": "ghost", "requests": "1/day", "shadow": True}, {"name": "real", "requests": "2/day"},
+                               {"name": "tokens", "tokens": "100000/day"}))
+    with served.client() as client:
+        statuses = [client.ask("POST", "/v1/chat/completions", json.dumps({"model": "m", "messages": SAY})).status for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    metrics = served.metrics()
+    assert 'postern_limit_total{filter="limit",limit="ghost",result="shadow"} 1' in metrics
+    assert 'postern_limit_total{filter="limit",limit="real",result="refused"} 1' in metrics
+    assert 'postern_estimate_ratio_count{model="*"} 2' in metrics
