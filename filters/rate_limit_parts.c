@@ -201,6 +201,11 @@ static bool writes_text(const struct exchange *exchange)
     return id == OPERATION_CHAT || id == OPERATION_COMPLETIONS || id == OPERATION_RESPONSES;
 }
 
+static uint64_t choices_of(const struct request_info *info)
+{
+    return info->n.present && info->n.value ? info->n.value : 1;
+}
+
 static uint64_t expected_output(const struct filter *filter)
 {
     const struct exchange *exchange = filter->exchange;
@@ -209,7 +214,7 @@ static uint64_t expected_output(const struct filter *filter)
     const struct request_info *info = &exchange->info;
     if (!writes_text(exchange) || !exchange->inspected)
         return 0;
-    uint64_t choices = info->n.present && info->n.value ? info->n.value : 1, each;
+    uint64_t choices = choices_of(info), each;
     const struct request_count *given = info->max_completion_tokens.present ? &info->max_completion_tokens
                                         : info->max_output_tokens.present   ? &info->max_output_tokens
                                                                             : &info->max_tokens;
@@ -365,8 +370,10 @@ void rate_limit_charge(struct filter *filter)
                             .reasoning = (double)(usage->reasoning < usage->output ? usage->reasoning : usage->output)};
         count_tokens(filter, t, SPAN("reported"));
         note_error(filter, usage->input);
+        uint64_t choices = choices_of(&exchange->info);
         if (writes_text(exchange))
-            limits_learn(instance->table, learned_hash(filter), usage->output, loop_now(instance->worker->loop));
+            limits_learn(instance->table, learned_hash(filter),
+                         usage->output / choices + (usage->output % choices != 0), loop_now(instance->worker->loop));
     } else if (was_sent(exchange) && !refused_by_target(exchange) &&
                (exchange->response_started || exchange->fault == FAULT_CLIENT_GONE)) {
         t = guess(filter);
