@@ -216,6 +216,51 @@ struct config_passthrough {
     struct setting_list filters;
 };
 
+/* stores */
+
+enum config_redis_mode { CONFIG_REDIS_STANDALONE, CONFIG_REDIS_SENTINEL, CONFIG_REDIS_CLUSTER };
+
+struct config_redis_tls {
+    struct settings settings;
+    struct span ca;               /* PEM file; empty: the system's */
+    struct span server_name;      /* empty: the host of the URL */
+    struct span certificate, key; /* of the client; empty: none, in the certificate's file */
+};
+
+struct config_redis_sentinel {
+    struct settings settings;
+    struct span master, username;
+    struct setting_secret password;
+};
+
+struct config_redis {
+    struct settings settings;
+    struct span url;
+    enum config_redis_mode mode;
+    struct setting_list addresses;                /* for config_redis_address: more nodes or sentinels */
+    const struct config_redis_sentinel *sentinel; /* not NULL just with its mode */
+    struct span username;
+    struct setting_secret password;
+    struct span credential; /* a name in config.credentials; empty: none */
+    struct config_redis_tls tls;
+    uint64_t deadline, connect;
+    unsigned breaker, queue;
+    /* of the URL */
+    struct span host;
+    uint16_t port;
+    bool secure;
+    unsigned database;
+};
+
+/* "host:port", "[::1]:6379", or a host alone with Redis's own port. */
+MUST_CHECK bool config_redis_address(struct span text, struct span *ret_host, uint16_t *ret_port);
+
+struct config_store {
+    struct settings settings;
+    struct span name;
+    const struct config_redis *redis; /* never NULL: the only kind there is */
+};
+
 /* process-wide */
 
 /* Of one HTTP/2 connection; more ends the connection. Each rate refills a burst that is fixed (http/h2_limits.h). */
@@ -301,6 +346,8 @@ struct config {
     size_t model_count;
     const struct config_passthrough *passthrough;
     size_t passthrough_count;
+    const struct config_store *stores;
+    size_t store_count;
     struct config_limits limits;
     struct config_timeouts timeouts;
     struct config_attempts attempts;
@@ -330,10 +377,11 @@ MUST_CHECK bool config_load_text(struct span name, struct span text, const struc
 /* NULL is allowed. Wipes secrets. */
 void config_free(struct config *config);
 
-/* The filter instance, target, credential of that name; NULL when there is none. */
+/* The filter instance, target, credential, store of that name; NULL when there is none. */
 const struct settings_variant *config_filter(const struct config *config, struct span name);
 const struct config_target *config_target(const struct config *config, struct span name);
 const struct config_credential *config_credential(const struct config *config, struct span name);
+const struct config_store *config_store(const struct config *config, struct span name);
 
 /*
  * What cannot be changed by a reload and differs between the two: a warning for each, with its place in `next`. Returns

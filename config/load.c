@@ -123,6 +123,14 @@ const struct config_credential *config_credential(const struct config *config, s
     return NULL;
 }
 
+const struct config_store *config_store(const struct config *config, struct span name)
+{
+    for (size_t i = 0; i < config->store_count; i++)
+        if (span_equal(config->stores[i].name, name))
+            return &config->stores[i];
+    return NULL;
+}
+
 const struct config_target *config_target(const struct config *config, struct span name)
 {
     for (size_t i = 0; i < config->target_count; i++)

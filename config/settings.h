@@ -20,6 +20,7 @@ extern const struct settings_spec config_target_spec;
 extern const struct settings_spec config_mock_spec;
 extern const struct settings_spec config_model_spec;
 extern const struct settings_spec config_passthrough_spec;
+extern const struct settings_spec config_store_spec;
 extern const struct settings_spec config_limits_spec;
 extern const struct settings_spec config_timeouts_spec;
 extern const struct settings_spec config_attempts_spec;
