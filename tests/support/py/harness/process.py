@@ -122,8 +122,8 @@ def postern(*arguments, **options):
 
 class Gateway(Process):
     """
-    `postern run` with a configuration of its own. Ports and the access log are added to what the test gives; `listener` in it is
-    merged into the one listener. `port` takes data, `admin` is the admin address's port.
+    `postern run` with a configuration of its own. Ports and the access log are added to what the test gives; `listener` and `admin` in
+    it are merged into the one listener and the admin address. `port` takes data, `admin` is the admin address's port.
     """
 
     def __init__(self, folder, config, env=None):
@@ -135,10 +135,10 @@ class Gateway(Process):
         whole = {
             "apiVersion": "postern/v1",
             "listeners": [{"address": f"127.0.0.1:{self.port}", **config.get("listener", {})}],
-            "admin": {"address": f"127.0.0.1:{self.admin}"},
+            "admin": {"address": f"127.0.0.1:{self.admin}", **config.get("admin", {})},
             "drain": {"delay": "0s", "grace": "5s"},
             "log": {"access": str(self.access_path)},
-            **{name: value for name, value in config.items() if name != "listener"},
+            **{name: value for name, value in config.items() if name not in ("listener", "admin")},
         }
         # JSON is YAML; nothing here needs more.
         self.config_path.write_text(json.dumps(whole, indent=1))
