@@ -389,6 +389,8 @@ void filter_answer(struct filter *filter, unsigned status, struct span content_t
 void filter_answer_stream(struct filter *filter, struct stream *source)
 {
     struct exchange *exchange = filter->exchange;
+    exchange_drop_source(exchange);
+    exchange->answer_status = 0;
     source->role = STREAM_ANSWER;
     source->exchange = exchange;
     exchange->source = source;

@@ -96,6 +96,16 @@ void exchange_discard(struct exchange *exchange)
     dispose(exchange);
 }
 
+void exchange_drop_source(struct exchange *exchange)
+{
+    struct stream *source = exchange->source;
+    if (!source)
+        return;
+    exchange->source = NULL;
+    source->exchange = NULL;
+    source->ops->reset(source, exchange->fault);
+}
+
 void exchange_end(struct exchange *exchange, enum outcome outcome)
 {
     if (exchange->state == EXCHANGE_DONE)
@@ -103,12 +113,7 @@ void exchange_end(struct exchange *exchange, enum outcome outcome)
     exchange_enter(exchange, EXCHANGE_DONE);
     exchange->ended = clock_monotonic();
     attempts_cancel(exchange->attempts);
-    if (exchange->source) {
-        struct stream *source = exchange->source;
-        exchange->source = NULL;
-        source->exchange = NULL;
-        source->ops->reset(source, exchange->fault);
-    }
+    exchange_drop_source(exchange);
     pending_cancel_all(&exchange->pendings);
     chain_end(exchange, outcome);
     if (!exchange->listener->admin) {

@@ -182,6 +182,8 @@ void exchange_response_end(struct exchange *exchange, const struct fields *trail
 /* No answer can be had, or it broke off: before the head an error answer, after it an error event in a stream, else a
  * reset. */
 void exchange_fail(struct exchange *exchange, enum fault why, struct span message, struct span param);
+/* Another answer takes the place of the local source's: it is reset and forgotten. Nothing if there is none. */
+void exchange_drop_source(struct exchange *exchange);
 /* ---- called by a local source in STREAM_ANSWER role ---- */
 void exchange_source_failed(struct exchange *exchange, enum fault why, const char *reason);
 

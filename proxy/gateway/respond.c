@@ -117,6 +117,9 @@ void exchange_answered(struct exchange *exchange)
         exchange->request_discard = true;
     exchange_free_body(exchange);
     exchange_enter(exchange, EXCHANGE_RESPOND);
+    /* The last word counts: a source that was to answer before gives way. */
+    if (exchange->fault != FAULT_NONE || exchange->answer_status)
+        exchange_drop_source(exchange);
     if (exchange->source) /* it reports its head from the run queue */
         return;
     if (exchange->fault != FAULT_NONE)

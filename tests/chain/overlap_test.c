@@ -236,6 +236,37 @@ static void test_moves_on_to_former(void **state)
     rig_run(&(struct rig_setup){.rest = NARROW}, moves_on_to_former);
 }
 
+/* ---- one answer in another's place ---- */
+
+static unsigned replaced_status;
+
+static void replaced(struct rig *rig)
+{
+    struct rig_client *client = ask(rig, "{\"model\":\"d\"}");
+    assert_int_equal(rig_answer(client, 0)->head.status, replaced_status);
+    assert_false(rig_body_has(rig_answer(client, 0), " 98 99 "));
+    assert_int_equal(rig->worker->exchange_count, 0);
+}
+
+/* A filter that refuses, or replaces, what another filter's local source was about to answer. */
+static void test_replaced(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *filters;
+        unsigned status;
+    } cases[] = {
+        {"a: {type: probe, at: response, do: fail}, b: {type: probe, do: stream}", 403},
+        {"a: {type: probe, at: response, do: answer}, b: {type: probe, do: stream}", 203},
+        {"a: {type: probe, at: response, do: wait, after: 0s, then: fail}, b: {type: probe, do: stream}", 403},
+        {"a: {type: probe, at: response, do: wait, after: 0s, then: answer}, b: {type: probe, do: stream}", 203},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        replaced_status = cases[i].status;
+        rig_run(&(struct rig_setup){.rest = ROUTE, .filters = cases[i].filters, .order = "a, b"}, replaced);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +276,7 @@ int main(void)
         cmocka_unit_test(test_longer_by_filter),
         cmocka_unit_test(test_waits_for_retired),
         cmocka_unit_test(test_moves_on_to_former),
+        cmocka_unit_test(test_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
