@@ -93,8 +93,7 @@ char *arena_bytes(struct arena *arena, size_t size)
 
 void *arena_alloc(struct arena *arena, size_t size)
 {
-    uintptr_t misfit = (uintptr_t)arena->at & (alignof(max_align_t) - 1);
-    size_t pad = misfit ? alignof(max_align_t) - misfit : 0;
+    size_t pad = (size_t)(0 - (uintptr_t)arena->at) & (alignof(max_align_t) - 1);
     if (LIKELY(arena->at && (size_t)(arena->limit - arena->at) >= size + pad && size <= MEMORY_BLOCK)) {
         char *at = arena->at + pad;
         arena->at = at + size;

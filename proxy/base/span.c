@@ -10,20 +10,12 @@ bool span_equal_nocase(struct span a, struct span b)
 {
     if (a.len != b.len)
         return false;
+    if (span_equal(a, b)) /* most are, to the letter */
+        return true;
     for (size_t i = 0; i < a.len; i++)
         if (lower(a.ptr[i]) != lower(b.ptr[i]))
             return false;
     return true;
-}
-
-bool span_starts_with(struct span s, struct span prefix)
-{
-    return s.len >= prefix.len && span_equal(span_take(s, prefix.len), prefix);
-}
-
-bool span_ends_with(struct span s, struct span suffix)
-{
-    return s.len >= suffix.len && span_equal(span_skip(s, s.len - suffix.len), suffix);
 }
 
 size_t span_find(struct span s, char byte)

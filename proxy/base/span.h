@@ -21,8 +21,11 @@ struct span {
 };
 
 /* A span over a string literal: SPAN("chat"). Usable in static initialisers as SPAN_INIT("chat"). */
-#define SPAN(literal)      ((struct span){.ptr = "" literal, .len = sizeof(literal) - 1})
-#define SPAN_INIT(literal) {.ptr = "" literal, .len = sizeof(literal) - 1}
+#define SPAN(literal) ((struct span){.ptr = "" literal, .len = sizeof(literal) - 1})
+#define SPAN_INIT(literal)                                                                                             \
+    {                                                                                                                  \
+        .ptr = "" literal, .len = sizeof(literal) - 1                                                                  \
+    }
 /* The two arguments of "%.*s". */
 #define SPAN_ARG(s) (int)(s).len, (s).ptr
 
@@ -57,8 +60,16 @@ static inline struct span span_take(struct span s, size_t n)
 
 /* ASCII case-insensitive equality (header values, schemes, hosts). */
 bool span_equal_nocase(struct span a, struct span b);
-bool span_starts_with(struct span s, struct span prefix);
-bool span_ends_with(struct span s, struct span suffix);
+static inline bool span_starts_with(struct span s, struct span prefix)
+{
+    return s.len >= prefix.len && span_equal(span_take(s, prefix.len), prefix);
+}
+
+static inline bool span_ends_with(struct span s, struct span suffix)
+{
+    return s.len >= suffix.len && span_equal(span_skip(s, s.len - suffix.len), suffix);
+}
+
 /* Position of the first `byte`, or s.len when absent. */
 size_t span_find(struct span s, char byte);
 /* Position of the first occurrence of `needle`, or s.len when absent; an empty needle is found at 0. */

@@ -15,6 +15,9 @@
 #include "openai/dialect.h"
 #include "openai/query.h"
 
+/* Fields that we may add to those of a message, mostly. */
+#define FIELDS_OURS 6
+
 /* ---- to the target ---- */
 
 /* Fields that carry a key at other vendors and in Azure's API Management. */
@@ -75,6 +78,7 @@ static void copy_fields(struct attempt *attempt, struct message *request)
     const struct fields *from = &exchange->request.fields;
     bool mock = attempt->to->target->config->mock != NULL, credentials = credential_is_clients(attempt->to->target);
     request->fields = (struct fields){0};
+    fields_reserve(&request->fields, &exchange->scratch, from->count + FIELDS_OURS);
     for (unsigned i = 0; i < from->count; i++) {
         const struct field *field = &from->at[i];
         bool steers_mock = mock && field->id == FIELD_OTHER && span_starts_with(field->name, SPAN("x-mock-"));
@@ -83,10 +87,8 @@ static void copy_fields(struct attempt *attempt, struct message *request)
         if (field->id == FIELD_SEC_WEBSOCKET_PROTOCOL)
             fields_add_id(&request->fields, &exchange->scratch, field->id,
                           without_key(&exchange->scratch, field->value));
-        else if (field->id != FIELD_OTHER)
-            fields_add_id(&request->fields, &exchange->scratch, field->id, field->value);
         else
-            fields_add(&request->fields, &exchange->scratch, field->name, field->value);
+            fields_push(&request->fields, &exchange->scratch, field);
     }
     message_remove_hop_by_hop(request);
     if (exchange->inspected)
@@ -209,15 +211,13 @@ void upstream_response(struct attempt *attempt, bool spent)
     *response = *answer;
     response->version = HTTP_1_1;
     response->fields = (struct fields){0};
+    fields_reserve(&response->fields, &exchange->arena, answer->fields.count + FIELDS_OURS);
     bool several = exchange->model && exchange->model->target_count > 1;
     for (unsigned i = 0; i < answer->fields.count; i++) {
         const struct field *field = &answer->fields.at[i];
         if (dropped_downstream(field, several))
             continue;
-        if (field->id != FIELD_OTHER)
-            fields_add_id(&response->fields, &exchange->arena, field->id, field->value);
-        else
-            fields_add(&response->fields, &exchange->arena, field->name, field->value);
+        fields_push(&response->fields, &exchange->arena, field);
     }
     uint64_t wait = upstream_retry_after(answer, loop_wall(exchange->worker->loop));
     if (wait)

@@ -158,21 +158,14 @@ void fields_reserve(struct fields *fields, struct arena *arena, unsigned count)
     fields->cap = cap;
 }
 
-static void add(struct fields *fields, struct arena *arena, struct field field)
-{
-    if (UNLIKELY(fields->count == fields->cap))
-        fields_reserve(fields, arena, 8);
-    fields->at[fields->count++] = field;
-}
-
 void fields_add(struct fields *fields, struct arena *arena, struct span name, struct span value)
 {
-    add(fields, arena, (struct field){.name = name, .value = value, .id = field_id(name)});
+    fields_push(fields, arena, &(struct field){.name = name, .value = value, .id = field_id(name)});
 }
 
 void fields_add_id(struct fields *fields, struct arena *arena, enum field_id id, struct span value)
 {
-    add(fields, arena, (struct field){.name = names[id], .value = value, .id = id});
+    fields_push(fields, arena, &(struct field){.name = names[id], .value = value, .id = id});
 }
 
 void fields_set(struct fields *fields, struct arena *arena, struct span name, struct span value)
@@ -184,6 +177,9 @@ void fields_set(struct fields *fields, struct arena *arena, struct span name, st
 unsigned fields_remove(struct fields *fields, enum field_id id)
 {
     unsigned kept = 0, count = fields->count;
+    if (!(fields->ids & field_bit(id)))
+        return 0;
+    fields->ids &= ~field_bit(id);
     for (unsigned i = 0; i < count; i++) {
         if (fields->at[i].id == id)
             continue;
@@ -212,7 +208,7 @@ unsigned fields_remove_name(struct fields *fields, struct span lower_name)
     return count - kept;
 }
 
-const struct field *fields_find(const struct fields *fields, enum field_id id)
+const struct field *fields_seek(const struct fields *fields, enum field_id id)
 {
     for (unsigned i = 0; i < fields->count; i++)
         if (fields->at[i].id == id)
@@ -231,14 +227,10 @@ const struct field *fields_find_name(const struct fields *fields, struct span lo
     return NULL;
 }
 
-struct span fields_value(const struct fields *fields, enum field_id id)
-{
-    const struct field *field = fields_find(fields, id);
-    return field ? field->value : (struct span){NULL, 0};
-}
-
 bool fields_has_token(const struct fields *fields, enum field_id id, struct span token)
 {
+    if (!(fields->ids & field_bit(id)))
+        return false;
     for (unsigned i = 0; i < fields->count; i++) {
         if (fields->at[i].id != id)
             continue;
@@ -257,4 +249,5 @@ void fields_copy(struct fields *to, struct arena *arena, const struct fields *fr
     if (from->count)
         memcpy(to->at, from->at, from->count * sizeof(struct field));
     to->count = from->count;
+    to->ids = from->ids;
 }

@@ -72,7 +72,17 @@ struct field {
 struct fields {
     struct field *at;
     unsigned count, cap;
+    /* Bit 1 << id: a field of that id may be there; clear: there is none. Whoever fills `at` by hand sees to it. */
+    uint64_t ids;
 };
+
+_Static_assert(FIELD_ID_COUNT <= 64, "field ids fit a 64-bit set");
+
+/* The bit of an id in fields.ids. */
+static inline uint64_t field_bit(enum field_id id)
+{
+    return UINT64_C(1) << id;
+}
 
 /* The id of a lower-case name, FIELD_OTHER when it is none of ours. Costs a switch on length and one comparison. */
 enum field_id field_id(struct span lower_name);
@@ -88,16 +98,33 @@ void fields_reserve(struct fields *fields, struct arena *arena, unsigned count);
 void fields_add(struct fields *fields, struct arena *arena, struct span name, struct span value);
 /* The same with a known id. */
 void fields_add_id(struct fields *fields, struct arena *arena, enum field_id id, struct span value);
+/* Appends a field of another message; the spans are shared. */
+static inline void fields_push(struct fields *fields, struct arena *arena, const struct field *field)
+{
+    if (UNLIKELY(fields->count == fields->cap))
+        fields_reserve(fields, arena, 8);
+    fields->at[fields->count++] = *field;
+    fields->ids |= field_bit(field->id);
+}
 /* Removes every field of that id/name and adds one with this value. */
 void fields_set(struct fields *fields, struct arena *arena, struct span name, struct span value);
 /* Removes every field of that id / name; returns how many. */
 unsigned fields_remove(struct fields *fields, enum field_id id);
 unsigned fields_remove_name(struct fields *fields, struct span lower_name);
-/* The first field of that id / name, or NULL; valid until the list is changed. */
-const struct field *fields_find(const struct fields *fields, enum field_id id);
+/* The first field of that id / name, or NULL; valid until the list is changed. fields_seek is fields_find without its
+ * quick no. */
+const struct field *fields_seek(const struct fields *fields, enum field_id id);
+static inline const struct field *fields_find(const struct fields *fields, enum field_id id)
+{
+    return fields->ids & field_bit(id) ? fields_seek(fields, id) : NULL;
+}
 const struct field *fields_find_name(const struct fields *fields, struct span lower_name);
 /* The value of the first field of that id, or the empty span. */
-struct span fields_value(const struct fields *fields, enum field_id id);
+static inline struct span fields_value(const struct fields *fields, enum field_id id)
+{
+    const struct field *field = fields_find(fields, id);
+    return field ? field->value : (struct span){NULL, 0};
+}
 /* Whether the comma-separated list made of all fields of that id holds the token (case-insensitive). */
 bool fields_has_token(const struct fields *fields, enum field_id id, struct span token);
 /* A copy whose list lies in `arena`; the bytes are shared, not copied. */

@@ -7,7 +7,8 @@
 #define METHOD_MAX 24
 /* Connection options beyond this serve only to make their removal expensive. */
 #define OPTIONS_MAX 32
-/* Bytes of a short field line: how many fields a head may have is guessed from its length, so that the list seldom grows. */
+/* Bytes of a short field line: how many fields a head may have is guessed from its length, so that the list seldom
+ * grows. */
 #define FIELD_USUAL 28
 
 const unsigned char h1_token[256] = {
@@ -36,7 +37,6 @@ struct parse {
 };
 
 #define BIT(id) (UINT64_C(1) << FIELD_##id)
-_Static_assert(FIELD_ID_COUNT <= 64, "field ids fit a 64-bit set");
 /* A noted field came more than once; takes FIELD_OTHER's bit, which is never set otherwise. */
 #define REPEATED UINT64_C(1)
 _Static_assert(FIELD_OTHER == 0, "the bit is free");
@@ -134,6 +134,7 @@ static bool read_fields(struct parse *p, struct fields *fields, unsigned max)
         field->name = span_of(at, len);
         field->value = span_of(value, (size_t)(tail - value));
         field->id = field_id(span_of(at, len));
+        fields->ids |= field_bit(field->id);
         if ((NOTED >> field->id & 1) && !note(p, field))
             return false;
         at = stop + 2;

@@ -406,8 +406,32 @@ static enum h1_event step(struct h1_reader *r, struct span *in, struct span *ret
     return H1_BAD;
 }
 
+/*
+ * A whole chunk without extension that *in begins with, which is how the events of a stream come. False: it is another,
+ * or not whole, or the last; nothing has been taken then.
+ */
+static inline bool take_chunk(const struct h1_reader *r, struct span *in, struct span *ret_body)
+{
+    const char *p = in->ptr;
+    size_t size = 0, digits = 0, len = in->len;
+    /* Six digits are more than a read holds. */
+    if (UNLIKELY(r->digits || len < 16))
+        return false;
+    for (unsigned digit; digits < 6 && (digit = hex_digit((unsigned char)p[digits])) < 16; digits++)
+        size = size << 4 | digit;
+    size_t taken = digits + size + 4;
+    if (digits == 0 || size == 0 || taken > len || memcmp(p + digits, "\r\n", 2) != 0 ||
+        memcmp(p + taken - 2, "\r\n", 2) != 0)
+        return false;
+    *ret_body = span_of(p + digits + 2, size);
+    *in = span_of(p + taken, len - taken);
+    return true;
+}
+
 enum h1_event h1_reader_next(struct h1_reader *reader, struct span *in, struct span *ret_body)
 {
+    if (reader->state == H1_AT_CHUNK_SIZE && LIKELY(take_chunk(reader, in, ret_body)))
+        return H1_BODY;
     if (UNLIKELY(reader->state >= H1_AT_END))
         return reader->state == H1_AT_END ? H1_END : H1_BAD;
     enum h1_event event = H1_MORE;

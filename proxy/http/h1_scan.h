@@ -89,12 +89,18 @@ static inline __m128i h1_in_range(__m128i v, char low, char span)
 
 static inline char *h1_scan_value(char *p)
 {
-    for (;; p += 16) {
+    for (;;) {
         __m128i v = h1_load(p);
-        __m128i control = _mm_andnot_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('\t')), h1_in_range(v, 0, 0x1F));
+        __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1F)), v);
         int stop = _mm_movemask_epi8(_mm_or_si128(control, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7F))));
-        if (stop)
-            return p + __builtin_ctz((unsigned)stop);
+        if (!stop) {
+            p += 16;
+            continue;
+        }
+        p += __builtin_ctz((unsigned)stop);
+        if (LIKELY(*p != '\t'))
+            return p;
+        p++;
     }
 }
 

@@ -4,7 +4,6 @@
 #include "http/h1_scan.h"
 
 #define BIT(id) (UINT64_C(1) << FIELD_##id)
-_Static_assert(FIELD_ID_COUNT <= 64, "field ids fit a 64-bit set");
 /* Written from message.framing and keep_alive instead. */
 #define FRAMING (BIT(CONTENT_LENGTH) | BIT(TRANSFER_ENCODING) | BIT(CONNECTION))
 /* Start line words, framing and connection fields, longest number. */

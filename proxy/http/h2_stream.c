@@ -33,7 +33,10 @@ static struct fields *keep_trailers(const struct fields *trailers)
     for (unsigned i = 0; i < trailers->count; i++)
         size += trailers->at[i].name.len + trailers->at[i].value.len;
     struct fields *copy = memory_alloc(size);
-    *copy = (struct fields){.at = (struct field *)(void *)(copy + 1), .count = trailers->count, .cap = trailers->count};
+    *copy = (struct fields){.at = (struct field *)(void *)(copy + 1),
+                            .count = trailers->count,
+                            .cap = trailers->count,
+                            .ids = trailers->ids};
     char *text = (char *)(copy->at + copy->count);
     for (unsigned i = 0; i < trailers->count; i++) {
         struct field from = trailers->at[i];

@@ -101,7 +101,6 @@ struct span http_reason(unsigned status)
     }
 }
 
-_Static_assert(FIELD_ID_COUNT <= 64, "field ids fit a 64-bit set");
 #define BIT(id) (UINT64_C(1) << FIELD_##id)
 
 /* Fields of one hop whatever Connection says. */
@@ -127,6 +126,8 @@ static enum field_id option_id(struct span option)
 static uint64_t named_by_connection(const struct fields *fields, bool *ret_others)
 {
     uint64_t set = 0;
+    if (!(fields->ids & BIT(CONNECTION)))
+        return 0;
     for (unsigned i = 0; i < fields->count; i++) {
         if (fields->at[i].id != FIELD_CONNECTION)
             continue;
@@ -158,6 +159,7 @@ static void mark_others(struct fields *fields)
         if (field->id == FIELD_OTHER && fields_has_token(fields, FIELD_CONNECTION, field->name))
             field->id = FIELD_KEEP_ALIVE;
     }
+    fields->ids |= BIT(KEEP_ALIVE);
 }
 
 void message_remove_hop_by_hop(struct message *message)
@@ -169,6 +171,9 @@ void message_remove_hop_by_hop(struct message *message)
     drop |= HOP_BY_HOP;
     if (others)
         mark_others(fields);
+    if (!(fields->ids & drop))
+        return;
+    fields->ids &= ~drop;
     unsigned kept = 0;
     for (unsigned i = 0; i < fields->count; i++) {
         if (drop >> fields->at[i].id & 1)

@@ -23,7 +23,7 @@ struct light {
 
 static inline const char *skip_space(const char *p)
 {
-    while (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')
+    while (UNLIKELY((unsigned char)*p <= ' ') && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
         p++;
     return p;
 }
@@ -116,17 +116,22 @@ INLINE const char *read_object(struct light *l, const char *p, read_member *memb
         const char *name = p + 1, *stop = string_plain_end(l->text, name);
         if (UNLIKELY(stop >= l->last || *stop != '"'))
             return NULL;
-        p = skip_space(stop + 1);
-        if (UNLIKELY(*p != ':'))
-            return NULL;
+        p = stop + 1;
+        if (UNLIKELY(*p != ':')) {
+            p = skip_space(p);
+            if (*p != ':')
+                return NULL;
+        }
         p = member(l, span_of(name, (size_t)(stop - name)), skip_space(p + 1));
         if (UNLIKELY(!p || p > l->last))
             return NULL;
-        p = skip_space(p);
-        if (*p == '}')
-            return p + 1;
-        if (UNLIKELY(*p != ','))
-            return NULL;
+        if (UNLIKELY(*p != ',')) {
+            p = skip_space(p);
+            if (*p == '}')
+                return p + 1;
+            if (*p != ',')
+                return NULL;
+        }
         p = skip_space(p + 1);
     }
 }

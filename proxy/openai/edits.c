@@ -29,7 +29,7 @@ void edits_init(struct edits *edits, struct arena *arena, const struct request_i
 static void *grown(struct arena *arena, const void *list, size_t count, size_t *cap, size_t least, size_t size)
 {
     *cap = *cap ? *cap * 2 : least;
-    void *larger = arena_zarray(arena, *cap, size);
+    void *larger = arena_alloc(arena, *cap * size); /* entries are written whole */
     if (count)
         memcpy(larger, list, count * size);
     return larger;
@@ -156,9 +156,27 @@ void edits_include_usage(struct edits *edits)
 
 /* --- the model --- */
 
+/* Whether JSON shows all of it as it is. */
+static bool is_plain(struct span text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (c < 0x20 || c >= 0x7F || c == '"' || c == '\\')
+            return false;
+    }
+    return true;
+}
+
 static struct span json_quoted(struct arena *arena, struct span text)
 {
     struct buffer quoted = {0};
+    if (LIKELY(is_plain(text))) {
+        char *plain = arena_bytes(arena, text.len + 2);
+        plain[0] = plain[text.len + 1] = '"';
+        if (text.len)
+            memcpy(plain + 1, text.ptr, text.len);
+        return span_of(plain, text.len + 2);
+    }
     buffer_append(&quoted, SPAN("\""));
     buffer_append_json(&quoted, text);
     buffer_append(&quoted, SPAN("\""));

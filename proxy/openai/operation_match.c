@@ -96,20 +96,19 @@ static bool normalise(struct span path, struct arena *arena, struct span *ret)
     if (path.len == 0 || path.ptr[0] != '/')
         return false;
     bool escapes = false, dots = false;
-    char before = 'x';
     for (size_t i = 0; i < path.len; i++) {
-        char byte = path.ptr[i];
-        if (before == '/') {
-            if (byte == '/')
+        unsigned char byte = (unsigned char)path.ptr[i];
+        if (LIKELY((byte >= 'a' && byte <= 'z') || byte == '_'))
+            continue;
+        if (byte == '/' && i + 1 < path.len) {
+            if (path.ptr[i + 1] == '/')
                 return false;
-            dots = dots || byte == '.';
-        }
-        if (!is_path_byte((unsigned char)byte)) {
+            dots = dots || path.ptr[i + 1] == '.';
+        } else if (!is_path_byte(byte)) {
             if (byte != '%')
                 return false;
             escapes = true;
         }
-        before = byte;
     }
     if (escapes && !normalise_escapes(path, arena, &path))
         return false;
@@ -140,7 +139,8 @@ static unsigned method_bit(struct span method)
 /* Whether `rest` is the row's path, alone or followed by a resource, as the row allows. */
 static bool row_matches(const struct operation *row, struct span rest)
 {
-    if (!span_starts_with(rest, row->path))
+    /* One byte tells most of them apart. */
+    if (rest.len < row->path.len || rest.ptr[0] != row->path.ptr[0] || !span_starts_with(rest, row->path))
         return false;
     if (rest.len == row->path.len)
         return row->tail != TAIL_REQUIRED;

@@ -45,3 +45,27 @@ const char *escape_skip(const char *p, const char *end, uint64_t *bytes)
     *bytes += unit < 0x80 ? 1 : unit < 0x800 ? 2 : 3;
     return p + 6;
 }
+
+const char *string_far_end(struct span text, const char *p)
+{
+    const char *end = text.ptr + text.len;
+#if defined(__SSE2__)
+    for (; end - p >= 64; p += 64) {
+        __m128i low = _mm_or_si128(string_marks(p), string_marks(p + 16));
+        __m128i high = _mm_or_si128(string_marks(p + 32), string_marks(p + 48));
+        if (_mm_movemask_epi8(_mm_or_si128(low, high)))
+            break;
+    }
+    while (p < end && text.len >= 16) {
+        /* The last step looks back over bytes that were seen, and forgets them. */
+        const char *at = end - p >= 16 ? p : end - 16;
+        unsigned mask = (unsigned)_mm_movemask_epi8(string_marks(at)) >> (p - at);
+        if (mask)
+            return p + __builtin_ctz(mask);
+        p = at + 16;
+    }
+#endif
+    while (p < end && *p != '"' && *p != '\\')
+        p++;
+    return p;
+}

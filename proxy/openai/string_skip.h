@@ -18,26 +18,30 @@
 /* Passes over the escape at `p` and adds the UTF-8 bytes it stands for (a lone surrogate: 3). NULL when it is none. */
 const char *escape_skip(const char *p, const char *end, uint64_t *bytes);
 
+#if defined(__SSE2__)
+/* Marks the quotes and backslashes of 16 bytes. */
+static inline __m128i string_marks(const char *p)
+{
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+}
+#endif
+
+/* string_plain_end where that is not within 16 bytes, or the text ends there. */
+const char *string_far_end(struct span text, const char *p);
+
 /* The first quote or backslash from `p` on, or the end of `text`, which holds `p`. */
 static inline const char *string_plain_end(struct span text, const char *p)
 {
-    const char *end = text.ptr + text.len;
 #if defined(__SSE2__)
-    const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
-    while (p < end && text.len >= 16) {
-        /* The last step looks back over bytes that were seen, and forgets them. */
-        const char *at = end - p >= 16 ? p : end - 16;
-        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
-        __m128i hits = _mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash));
-        unsigned mask = (unsigned)_mm_movemask_epi8(hits) >> (p - at);
-        if (mask)
+    if (LIKELY(text.ptr + text.len - p >= 16)) {
+        unsigned mask = (unsigned)_mm_movemask_epi8(string_marks(p));
+        if (LIKELY(mask))
             return p + __builtin_ctz(mask);
-        p = at + 16;
+        p += 16;
     }
 #endif
-    while (p < end && *p != '"' && *p != '\\')
-        p++;
-    return p;
+    return string_far_end(text, p);
 }
 
 /*
