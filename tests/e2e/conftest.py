@@ -13,6 +13,22 @@ STATUSES = (400, 401, 403, 404, 409, 422, 429, 500, 503)
 MODELS = (*DIALECTS, *(f"status-{status}" for status in STATUSES))
 
 
+def dialects(url, credential=None):
+    """Targets and models of a configuration: the API at `url` in three dialects and failing in every way, each by a model name."""
+    key = {"credential": credential or {"api_key": {"env": "TARGET_KEY"}}}
+    targets = [
+        {"name": "openai", "openai": {"url": f"{url}/v1"}, **key},
+        {"name": "azure-v1", "azure": {"endpoint": url, "api": "v1"}, **key},
+        {"name": "azure-dated", "azure": {"endpoint": url, "api": API_VERSION}, **key},
+    ]
+    # The mock model is steered by a field that each of these targets adds.
+    targets += [{"name": f"fails-{status}", "openai": {"url": f"{url}/v1"}, "headers": {"set": {"x-mock-status": str(status)}},
+                 **(key if credential else {})} for status in STATUSES]
+    models = [{"name": name, "targets": [{"target": target["name"], "deployment": f"deployed-{target['name']}"}]}
+              for name, target in zip(MODELS, targets)]
+    return {"targets": targets, "models": models}
+
+
 @pytest.fixture(scope="module")
 def every_dialect(tmp_path_factory):
     """
@@ -22,18 +38,6 @@ def every_dialect(tmp_path_factory):
     with contextlib.ExitStack() as stack:
         server = process.Mock()
         stack.callback(server.stop)
-        key = {"api_key": {"env": "TARGET_KEY"}}
-        targets = [
-            {"name": "openai", "openai": {"url": f"{server.url}/v1"}, "credential": key},
-            {"name": "azure-v1", "azure": {"endpoint": server.url, "api": "v1"}, "credential": key},
-            {"name": "azure-dated", "azure": {"endpoint": server.url, "api": API_VERSION}, "credential": key},
-        ]
-        # The mock model is steered by a field that each of these targets adds.
-        targets += [{"name": f"fails-{status}", "openai": {"url": f"{server.url}/v1"}, "headers": {"set": {"x-mock-status": str(status)}}}
-                    for status in STATUSES]
-        models = [{"name": name, "targets": [{"target": target["name"], "deployment": f"deployed-{target['name']}"}]}
-                  for name, target in zip(MODELS, targets)]
-        made = process.Gateway(tmp_path_factory.mktemp("dialects"), {"targets": targets, "models": models},
-                               {"TARGET_KEY": process.CANARY_TARGET_KEY})
+        made = process.Gateway(tmp_path_factory.mktemp("dialects"), dialects(server.url), {"TARGET_KEY": process.CANARY_TARGET_KEY})
         stack.callback(made.stop)
         yield made

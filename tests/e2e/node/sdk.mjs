@@ -2,7 +2,8 @@
 //
 // The official Node SDK through Postern: `node sdk.mjs CLIENT CASE` runs one case for each model, `node sdk.mjs` lists the cases.
 // POSTERN_NODE is the folder with node_modules, POSTERN_URL the gateway, POSTERN_MODELS the models to ask for, POSTERN_LISTED those that
-// it lists; with commas. A model called status-N answers with that error.
+// it lists; with commas. A model called status-N answers with that error. POSTERN_KEY is the key, POSTERN_TOKEN a token that the Azure
+// class gets from a provider, as it would from an identity library.
 import assert from 'node:assert/strict';
 import { File } from 'node:buffer';
 import { createRequire } from 'node:module';
@@ -11,7 +12,7 @@ import path from 'node:path';
 globalThis.File ??= File; // Node 18 has it in node:buffer only
 const require = createRequire(path.join(process.env.POSTERN_NODE ?? '.', 'index.js'));
 
-const { POSTERN_URL: url, POSTERN_MODELS: models, POSTERN_LISTED: listed, POSTERN_KEY: apiKey } = process.env;
+const { POSTERN_URL: url, POSTERN_MODELS: models, POSTERN_LISTED: listed, POSTERN_KEY: apiKey, POSTERN_TOKEN: token } = process.env;
 let model = '';
 const content = 'canary prompt 0a4be7';
 const messages = [{ role: 'user', content }];
@@ -25,7 +26,8 @@ const tool = {
 
 function connect(kind) {
     const { default: OpenAI, AzureOpenAI } = require('openai');
-    const options = { apiKey, maxRetries: 0 };
+    const azureADTokenProvider = kind.startsWith('Azure') && token ? async () => token : undefined;
+    const options = { ...(azureADTokenProvider ? { azureADTokenProvider } : { apiKey: token ?? apiKey }), maxRetries: 0 };
     switch (kind) {
     case 'OpenAI':
         return new OpenAI({ ...options, baseURL: `${url}/v1` });
