@@ -8,6 +8,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 
+/* A mark, as many digits as a size can have, and two line ends. */
+#define COUNT_ROOM 25
+
 #if HIREDIS_MAJOR >= 1
 typedef size_t element_count;
 #else
@@ -56,7 +59,8 @@ static void *make_string(const redisReadTask *task, char *text, size_t len)
 static void *make_array(const redisReadTask *task, element_count elements)
 {
     struct redis_reader *reader = reader_of(task);
-    if (task->type != REDIS_REPLY_ARRAY || elements < 0 || (size_t)elements > REDIS_ELEMENTS - reader->elements) {
+    /* A negative count, where the type has one, becomes larger than any limit. */
+    if (task->type != REDIS_REPLY_ARRAY || (size_t)elements > REDIS_ELEMENTS - reader->elements) {
         reader->why = "an array too large";
         return NULL;
     }
@@ -190,28 +194,45 @@ const char *redis_reader_error(const struct redis_reader *reader)
 
 /* ---- commands ---- */
 
+/* "$123\r\n" and "*3\r\n"; returns what follows it. */
+static char *put_count(char *at, char mark, size_t count)
+{
+    char digits[20];
+    unsigned len = 0;
+    do
+        digits[len++] = (char)('0' + count % 10);
+    while (count /= 10);
+    *at++ = mark;
+    while (len)
+        *at++ = digits[--len];
+    *at++ = '\r';
+    *at++ = '\n';
+    return at;
+}
+
 struct redis_command redis_command_format(const struct span *argv, unsigned argc)
 {
-    const char *parts[REDIS_ARGUMENTS];
-    size_t lengths[REDIS_ARGUMENTS];
+    size_t room = COUNT_ROOM;
+    for (unsigned i = 0; i < argc; i++)
+        room += COUNT_ROOM + argv[i].len;
+    char *bytes = memory_alloc(room);
+    char *at = put_count(bytes, '*', argc);
     for (unsigned i = 0; i < argc; i++) {
-        parts[i] = argv[i].ptr;
-        lengths[i] = argv[i].len;
+        at = put_count(at, '$', argv[i].len);
+        if (argv[i].len)
+            memcpy(at, argv[i].ptr, argv[i].len);
+        at += argv[i].len;
+        *at++ = '\r';
+        *at++ = '\n';
     }
-    char *bytes = NULL;
-    int len = redisFormatCommandArgv(&bytes, (int)argc, parts, lengths);
-    if (len < 0) {
-        log_write(LOG_ERROR, "memory", "out of memory");
-        exit(1);
-    }
-    return (struct redis_command){.bytes = bytes, .len = (size_t)len};
+    return (struct redis_command){.bytes = bytes, .len = (size_t)(at - bytes)};
 }
 
 void redis_command_free(struct redis_command *command, bool secret)
 {
     if (secret && command->bytes)
         memory_wipe(command->bytes, command->len);
-    redisFreeCommand(command->bytes);
+    free(command->bytes);
     *command = (struct redis_command){0};
 }
 
