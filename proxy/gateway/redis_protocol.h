@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * redis_protocol: RESP2 by hiredis, and nothing but bytes: commands out, answers in, errors told apart. No socket, no
+ * redis_protocol: RESP2, and nothing but bytes: commands out, answers in by hiredis, errors told apart. No socket, no
  * clock.
  *
  * hiredis's reader is kept, though it knows no limits of its own, because each can be put around it before memory is
  * taken: arrays ask our create function before anything is allocated (REDIS_ELEMENTS in one answer), nesting ends at
  * seven by its own hand, and of a bulk string nothing is allocated but the bytes that have come (`most`, checked after
- * each feed). Values are made in an arena, so that an answer is freed at once whatever was in it.
+ * each feed). Values are made in an arena, so that an answer is freed at once whatever was in it. Its writer is not
+ * used: it prints each length by sprintf, which was three quarters of all a command costs.
  */
 #ifndef POSTERN_GATEWAY_REDIS_PROTOCOL_H
 #define POSTERN_GATEWAY_REDIS_PROTOCOL_H
@@ -37,7 +38,7 @@ MUST_CHECK enum redis_read redis_reader_next(struct redis_reader *reader, const 
 /* Why it was bad; "" while it is not. */
 const char *redis_reader_error(const struct redis_reader *reader);
 
-/* A command as it goes over the wire, in memory from malloc: free with redis_command_free. */
+/* A command as it goes over the wire, freed by redis_command_free. */
 struct redis_command {
     char *bytes;
     size_t len;
