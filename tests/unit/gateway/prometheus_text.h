@@ -45,7 +45,7 @@ static bool is_name(struct span name, bool colons)
 
 static void read_comment(struct page_check *check, struct span line)
 {
-    struct span rest = line, hash, word, name;
+    struct span rest = line, hash = {0}, word = {0}, name = {0};
     assert_true(span_split(&rest, ' ', &hash) && span_split(&rest, ' ', &word) && span_split(&rest, ' ', &name));
     if (!is_name(name, true) || rest.len == 0)
         page_fault("bad comment", line);
