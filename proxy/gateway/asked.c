@@ -4,6 +4,12 @@
 #include "gateway/exchange.h"
 #include "gateway/router.h"
 
+/* Methods whose answer is the request as it came (RFC 9110 9.3.8): with it, our credential. */
+static bool reflects(struct span method)
+{
+    return span_equal_nocase(method, SPAN("trace")) || span_equal_nocase(method, SPAN("track"));
+}
+
 void asked_operation(struct exchange *exchange)
 {
     struct message *request = &exchange->request;
@@ -14,7 +20,7 @@ void asked_operation(struct exchange *exchange)
     if (exchange->call_fault == FAULT_UNKNOWN_PATH || exchange->call_fault == FAULT_METHOD_NOT_ALLOWED) {
         exchange->passthrough = router_passthrough(exchange->snapshot, request->path);
         if (exchange->passthrough)
-            exchange->call_fault = FAULT_NONE;
+            exchange->call_fault = reflects(request->method_text) ? FAULT_METHOD_NOT_ALLOWED : FAULT_NONE;
     }
     if (exchange->call_fault != FAULT_NONE || exchange->passthrough)
         exchange->call.operation = NULL;

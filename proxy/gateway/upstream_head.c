@@ -23,7 +23,8 @@
 /* Fields that carry a key at other vendors and in Azure's API Management. */
 static bool is_other_key(struct span name)
 {
-    return span_equal(name, SPAN("x-api-key")) || span_equal(name, SPAN("ocp-apim-subscription-key"));
+    return span_equal(name, SPAN("x-api-key")) || span_equal(name, SPAN("x-goog-api-key")) ||
+           span_equal(name, SPAN("ocp-apim-subscription-key"));
 }
 
 /* `credentials`: the client's own go on. */
