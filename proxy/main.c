@@ -27,7 +27,7 @@ static const struct command_entry commands[] = {
     {"demo", "demo", "serve on 127.0.0.1:4610 with the embedded mock model, no configuration needed", command_demo},
     {"check", "check [--offline] PATH", "say everything that is wrong with a configuration", command_check},
     {"explain", "explain [SETTING]", "document a setting, e.g. postern explain targets.azure", command_explain},
-    {"simulate", "simulate PATH REQUEST", "what the configuration in PATH would do with the HTTP request in the file REQUEST",
+    {"simulate", "simulate [--listener NAME] PATH REQUEST", "what the configuration in PATH would do with the HTTP request in the file REQUEST",
      command_simulate},
     {"mock", "mock --port N [OPTION...]", "serve the mock model alone, to test applications against", command_mock},
     {"key", "key new CONSUMER [--group NAME...] [--expires DAY] [--pepper-file PATH | --pepper-env NAME]",
@@ -43,7 +43,7 @@ static void print_help(FILE *to)
                       "\n"
                       "usage: postern COMMAND [ARGUMENT...]\n\n");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        (void)fprintf(to, "  %-26s %s\n", commands[i].usage, commands[i].summary);
+        (void)fprintf(to, "  %-40s %s\n", commands[i].usage, commands[i].summary);
     (void)fprintf(to, "\nA first try:\n"
                       "  postern demo\n"
                       "  curl http://127.0.0.1:4610/v1/chat/completions -H 'content-type: application/json' \\\n"

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "command/command.h"
 #include "config/explain.h"
 
 static void explains(const char *path, bool good, const char *expected)
@@ -88,7 +89,7 @@ static void the_reference_is_current(void **state)
     (void)state;
     static const char path[] = "config/reference.md";
     struct buffer page = {0}, file = {0};
-    config_reference(&page, NULL);
+    config_reference(&page, command_settings());
     if (getenv("POSTERN_UPDATE_REFERENCE")) {
         FILE *out = fopen(path, "w");
         assert_non_null(out);
