@@ -30,7 +30,7 @@ static const struct command_entry commands[] = {
     {"simulate", "simulate [--listener NAME] PATH REQUEST", "what the configuration in PATH would do with the HTTP request in the file REQUEST",
      command_simulate},
     {"mock", "mock --port N [OPTION...]", "serve the mock model alone, to test applications against", command_mock},
-    {"key", "key new CONSUMER [--group NAME...] [--expires DAY] [--pepper-file PATH | --pepper-env NAME]",
+    {"key", "key new CONSUMER [OPTION...]",
      "make an API key, and the line that a keys file holds in its place", command_key},
     {"version", "version", "print the version", command_version},
     {"help", "help [COMMAND]", "this text, or that of one command", command_help},

@@ -199,6 +199,15 @@ const char *command_details(const char *name)
                "  --listener NAME      the listener it comes in by; default: the first\n"
                "\n"
                "No target is asked, no secret is read, and nothing of the prompt is printed. Exit code 1: it would be refused.\n";
+    if (span_equal(span_str(name), SPAN("key")))
+        return "\n"
+               "Prints a fresh key, once, and the line that a keys file (filters.authenticate, api_keys) holds in its place.\n"
+               "\n"
+               "Options:\n"
+               "  --group NAME         a group of the consumer; may be given several times\n"
+               "  --expires DAY        the last day it is valid, as 2027-01-31\n"
+               "  --pepper-file PATH   the secret that digests are keyed with, as the filter's `pepper` names it\n"
+               "  --pepper-env NAME    the same, from the environment\n";
     if (!span_equal(span_str(name), SPAN("mock")))
         return "";
     struct buffer out = {0};
