@@ -38,7 +38,7 @@ void arena_finish(struct arena *arena);
 /* Aligned for any type. Never NULL. */
 MUST_CHECK void *arena_alloc(struct arena *arena, size_t size);
 MUST_CHECK void *arena_zalloc(struct arena *arena, size_t size);
-#define ARENA_NEW(arena, type) ((type *)arena_zalloc((arena), sizeof(type)))
+#define ARENA_NEW(arena, type)          ((type *)arena_zalloc((arena), sizeof(type)))
 #define ARENA_ARRAY(arena, type, count) ((type *)arena_zarray((arena), (count), sizeof(type)))
 /* count * size with overflow check, zeroed. */
 MUST_CHECK void *arena_zarray(struct arena *arena, size_t count, size_t size);

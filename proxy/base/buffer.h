@@ -51,7 +51,8 @@ void buffer_consume(struct buffer *b, size_t size);
 void buffer_splice(struct buffer *b, size_t at, size_t old_len, struct span with);
 /* printf at the end. */
 void buffer_format(struct buffer *b, const char *format, ...) PRINTF_LIKE(2, 3);
-/* Appends `s` as the inside of a JSON string (quotes, backslash and control bytes escaped; bad UTF-8 becomes U+FFFD). */
+/* Appends `s` as the inside of a JSON string (quotes, backslash and control bytes escaped; bad UTF-8 becomes U+FFFD).
+ */
 void buffer_append_json(struct buffer *b, struct span s);
 /* Moves the content of `from` to the end of `to`, without copying when `to` is empty. `from` is empty after. */
 void buffer_move(struct buffer *to, struct buffer *from);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Time in microseconds. Code outside net/ and gateway/ never asks for the time: it is passed in. The loop reads the clock once
- * per turn. Tests replace both clocks by a fake one.
+ * Time in microseconds. Code outside net/ and gateway/ never asks for the time: it is passed in. The loop reads the
+ * clock once per turn. Tests replace both clocks by a fake one.
  */
 #ifndef POSTERN_BASE_CLOCK_H
 #define POSTERN_BASE_CLOCK_H

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/fault.h"
 
-
 static const struct fault_entry entries[] = {
 #define X(name_, status_, type_, code_, blame_, retry_, message_)                                                      \
     [FAULT_##name_] = {.word = SPAN_INIT(#name_),                                                                      \

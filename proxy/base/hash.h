@@ -16,7 +16,8 @@ void hash_start(void);
 uint64_t hash_bytes(struct span bytes);
 /* The same under a given 16-byte key, for tests and for hashes that must agree between processes. */
 uint64_t hash_bytes_keyed(const uint8_t key[16], struct span bytes);
-/* A cheap well-mixed pseudo-random 64-bit number (splitmix of *state): jitter, sampling, weighted choice; not secrets. */
+/* A cheap well-mixed pseudo-random 64-bit number (splitmix of *state): jitter, sampling, weighted choice; not secrets.
+ */
 uint64_t hash_random(uint64_t *state);
 
 #endif

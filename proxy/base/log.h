@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The process's own log (not the access log, which is gateway/access_log.h): one line per event on standard error, as text or
- * as JSON. Never pass prompts, completions, credentials or header values here. Thread-safe: a line is one write.
+ * The process's own log (not the access log, which is gateway/access_log.h): one line per event on standard error, as
+ * text or as JSON. Never pass prompts, completions, credentials or header values here. Thread-safe: a line is one
+ * write.
  *
  *     log_write(LOG_WARNING, "tls", "certificate %s not reloaded: %s", path, reason);
  */

@@ -127,7 +127,8 @@ void memory_block_put(void *block)
     } else if (LIKELY(blocks.hot_count < MEMORY_BLOCKS_KEPT)) {
         blocks.hot[blocks.hot_count++] = block;
     } else {
-        /* A burst has passed: its memory goes back at once. Where pages are larger than a block the call fails, and the page stays. */
+        /* A burst has passed: its memory goes back at once. Where pages are larger than a block the call fails, and the
+         * page stays. */
         (void)madvise(block, MEMORY_BLOCK, MADV_DONTNEED);
         push_cold(block);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * table: a hash table from a span to a pointer. The key's bytes are the caller's and must outlive the entry (usually they
- * lie inside the object stored). Open addressing, grows at three quarters full. Not thread-safe.
+ * table: a hash table from a span to a pointer. The key's bytes are the caller's and must outlive the entry (usually
+ * they lie inside the object stored). Open addressing, grows at three quarters full. Not thread-safe.
  */
 #ifndef POSTERN_BASE_TABLE_H
 #define POSTERN_BASE_TABLE_H

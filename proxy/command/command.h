@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The commands of the command line, one function each. argv[0] is the command's name. They return the exit code: 0, 1 (refused, the
- * reasons said on standard error), 2 (usage).
+ * The commands of the command line, one function each. argv[0] is the command's name. They return the exit code: 0, 1
+ * (refused, the reasons said on standard error), 2 (usage).
  */
 #ifndef POSTERN_COMMAND_COMMAND_H
 #define POSTERN_COMMAND_COMMAND_H
@@ -27,8 +27,8 @@ const char *command_details(const char *name);
 /* The settings of all filters a configuration may name, made from filters/registry.c once. */
 const struct settings_registry *command_settings(void);
 /*
- * Loads a configuration and makes a snapshot of it; `flags` as config_load. Prints errors and warnings on standard error. NULL when it
- * is refused.
+ * Loads a configuration and makes a snapshot of it; `flags` as config_load. Prints errors and warnings on standard
+ * error. NULL when it is refused.
  */
 MUST_CHECK struct snapshot *command_load(const char *path, unsigned flags);
 /* The same from a text that is part of the program. */

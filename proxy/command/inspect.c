@@ -26,8 +26,8 @@ int command_check(int argc, char **argv)
     if (!snapshot)
         return 1;
     (void)printf("%s: good: %u listener%s, %u target%s, %u model%s\n", path, snapshot->listener_count,
-                 snapshot->listener_count == 1 ? "" : "s", snapshot->target_count, snapshot->target_count == 1 ? "" : "s",
-                 snapshot->model_count, snapshot->model_count == 1 ? "" : "s");
+                 snapshot->listener_count == 1 ? "" : "s", snapshot->target_count,
+                 snapshot->target_count == 1 ? "" : "s", snapshot->model_count, snapshot->model_count == 1 ? "" : "s");
     snapshot_unref(snapshot);
     return 0;
 }

@@ -14,9 +14,8 @@ const struct settings_registry *command_settings(void)
         return &registry;
     for (size_t i = 0; i < filter_registry.count && i < TYPES_MAX; i++) {
         const struct filter_type *type = filter_registry.types[i];
-        entries[i] = (struct settings_registry_entry){.name = type->name,
-                                                      .spec = type->settings,
-                                                      .flags = type->authenticates ? SETTINGS_AUTHENTICATES : 0};
+        entries[i] = (struct settings_registry_entry){
+            .name = type->name, .spec = type->settings, .flags = type->authenticates ? SETTINGS_AUTHENTICATES : 0};
         registry.count++;
     }
     return &registry;

@@ -16,11 +16,8 @@ static int serve(struct snapshot *snapshot, const char *path, void (*ready)(cons
 {
     const struct config_log *log = &snapshot->config->log;
     log_configure(log->level, log->format);
-    struct serve_options options = {.registry = &filter_registry,
-                                    .settings = command_settings(),
-                                    .config_path = path,
-                                    .ready = ready,
-                                    .arg = arg};
+    struct serve_options options = {
+        .registry = &filter_registry, .settings = command_settings(), .config_path = path, .ready = ready, .arg = arg};
     return lifecycle_serve(snapshot, &options);
 }
 
@@ -191,17 +188,21 @@ const char *command_details(const char *name)
     static char text[2048];
     if (span_equal(span_str(name), SPAN("simulate")))
         return "\n"
-               "REQUEST is a file with one HTTP/1.1 request as it goes over the wire, or - for standard input. A way to capture one:\n"
+               "REQUEST is a file with one HTTP/1.1 request as it goes over the wire, or - for standard input. A way "
+               "to capture one:\n"
                "  nc -l 127.0.0.1 4600 > request.http     and point the application at http://127.0.0.1:4600/v1\n"
-               "A head saved by an editor, with LF alone at the ends of its lines, is understood; Content-Length must fit.\n"
+               "A head saved by an editor, with LF alone at the ends of its lines, is understood; Content-Length must "
+               "fit.\n"
                "\n"
                "Options:\n"
                "  --listener NAME      the listener it comes in by; default: the first\n"
                "\n"
-               "No target is asked, no secret is read, and nothing of the prompt is printed. Exit code 1: it would be refused.\n";
+               "No target is asked, no secret is read, and nothing of the prompt is printed. Exit code 1: it would be "
+               "refused.\n";
     if (span_equal(span_str(name), SPAN("key")))
         return "\n"
-               "Prints a fresh key, once, and the line that a keys file (filters.authenticate, api_keys) holds in its place.\n"
+               "Prints a fresh key, once, and the line that a keys file (filters.authenticate, api_keys) holds in its "
+               "place.\n"
                "\n"
                "Options:\n"
                "  --group NAME         a group of the consumer; may be given several times\n"
@@ -211,13 +212,16 @@ const char *command_details(const char *name)
     if (!span_equal(span_str(name), SPAN("mock")))
         return "";
     struct buffer out = {0};
-    buffer_format(&out, "\nOptions:\n  %-20s %s\n  %-20s %s\n  %-20s %s\n", "--port", "required; where to listen", "--host",
-                  "address to listen on, default 127.0.0.1", "--azure", "speak Azure's flavour: content filter results");
+    buffer_format(&out, "\nOptions:\n  %-20s %s\n  %-20s %s\n  %-20s %s\n", "--port", "required; where to listen",
+                  "--host", "address to listen on, default 127.0.0.1", "--azure",
+                  "speak Azure's flavour: content filter results");
     for (size_t i = 0; i < ARRAY_LEN(mock_options); i++)
         buffer_format(&out, "  %-20s %s\n", mock_options[i].option, mock_options[i].help);
-    buffer_append(&out, SPAN("\nSingle requests steer it by x-mock-* header fields: x-mock-status, x-mock-latency-ms, x-mock-chunks,\n"
-                             "x-mock-chunk-interval-ms, x-mock-cut-after, x-mock-stall-after, x-mock-error-after,\n"
-                             "x-mock-retry-after-ms.\n"));
+    buffer_append(
+        &out,
+        SPAN("\nSingle requests steer it by x-mock-* header fields: x-mock-status, x-mock-latency-ms, x-mock-chunks,\n"
+             "x-mock-chunk-interval-ms, x-mock-cut-after, x-mock-stall-after, x-mock-error-after,\n"
+             "x-mock-retry-after-ms.\n"));
     struct span all = span_take(buffer_span(&out), sizeof(text) - 1);
     memcpy(text, all.ptr, all.len);
     text[all.len] = '\0';

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The filter contract. A filter is one const table (struct filter_type) in one file under filters/, which exports nothing else;
- * filters/registry.c lists them all. Filters know no neighbour: gateway/chain.c drives.
+ * The filter contract. A filter is one const table (struct filter_type) in one file under filters/, which exports
+ * nothing else; filters/registry.c lists them all. Filters know no neighbour: gateway/chain.c drives.
  *
  * Four structs, never mixed:
  *   settings   const, filled from the configuration, owned by the snapshot, shared by all exchanges and workers
- *   instance   long-lived per worker (keys, counts, caches, timers): made by `attach`, handed from one snapshot to the next by name
- *   state      one zeroed block per exchange, in its arena
- *   type       this code
+ *   instance   long-lived per worker (keys, counts, caches, timers): made by `attach`, handed from one snapshot to the
+ * next by name state      one zeroed block per exchange, in its arena type       this code
  *
- * Waiting: a hook that answers FILTER_WAIT has started at least one `struct pending` (net/pending.h) with filter_pending(filter)'s list, so
- * that it is cancelled when the exchange ends. Its completion calls exactly one of filter_continue, filter_answer..., filter_fail;
- * these only mark the exchange runnable, the loop's run queue goes on *after* the waiting filter (its hook is not called again).
+ * Waiting: a hook that answers FILTER_WAIT has started at least one `struct pending` (net/pending.h) with
+ * filter_pending(filter)'s list, so that it is cancelled when the exchange ends. Its completion calls exactly one of
+ * filter_continue, filter_answer..., filter_fail; these only mark the exchange runnable, the loop's run queue goes on
+ * *after* the waiting filter (its hook is not called again).
  */
 #ifndef POSTERN_GATEWAY_FILTER_H
 #define POSTERN_GATEWAY_FILTER_H
@@ -36,7 +36,8 @@ enum verdict {
     FILTER_FAIL      /* filter_fail was called inside this hook */
 };
 
-/* What a filter needs from filters before it, and gives to those behind it; orders that cannot work are refused at load. */
+/* What a filter needs from filters before it, and gives to those behind it; orders that cannot work are refused at
+ * load. */
 enum filter_bits {
     FILTER_IDENTITY = 1, /* exchange->consumer is set */
 };
@@ -59,19 +60,20 @@ struct filter_type {
     bool authenticates;    /* a listener that is not loopback must name one of these */
 
     /*
-     * Once per instance when a snapshot is built, before any worker sees it: cross-checks that the settings table cannot express.
-     * Problems go to `report` with the place of the settings; returns false when there was one.
+     * Once per instance when a snapshot is built, before any worker sees it: cross-checks that the settings table
+     * cannot express. Problems go to `report` with the place of the settings; returns false when there was one.
      */
     bool (*prepare)(const void *settings, struct report *report);
     /*
-     * Once per worker and named instance. `previous` is the instance of the same name and type from the snapshot before, or NULL;
-     * the new one takes over what it wants from it (detach is then called for the old one with its settings when it is unused).
-     * Returns the instance, or NULL when the type has none (leave attach NULL then).
+     * Once per worker and named instance. `previous` is the instance of the same name and type from the snapshot
+     * before, or NULL; the new one takes over what it wants from it (detach is then called for the old one with its
+     * settings when it is unused). Returns the instance, or NULL when the type has none (leave attach NULL then).
      */
     void *(*attach)(struct worker *worker, const void *settings, struct span name, void *previous);
     void (*detach)(struct worker *worker, void *instance);
 
-    /* Pure; once per exchange when the head is known. NULL = always. A filter that declines is not part of the exchange. */
+    /* Pure; once per exchange when the head is known. NULL = always. A filter that declines is not part of the
+     * exchange. */
     bool (*applies)(const void *settings, const struct exchange *exchange);
 
     enum verdict (*on_request_head)(struct filter *filter);
@@ -79,11 +81,12 @@ struct filter_type {
     enum verdict (*on_request_body)(struct filter *filter, struct filter_body *body); /* streamed bodies only */
     enum verdict (*on_response_head)(struct filter *filter);                          /* exchange->response */
     enum verdict (*on_response_body)(struct filter *filter, struct filter_body *body);
-    /* Exactly once for each filter that joined, in reverse order, before the access-log line. May not start anything. */
+    /* Exactly once for each filter that joined, in reverse order, before the access-log line. May not start anything.
+     */
     void (*on_end)(struct filter *filter, enum outcome outcome);
     /*
-     * Whether these settings trust whoever can connect: then a listener that others than this machine or pod can reach may not
-     * use the filter. Pure; NULL = no.
+     * Whether these settings trust whoever can connect: then a listener that others than this machine or pod can reach
+     * may not use the filter. Pure; NULL = no.
      */
     bool (*local_only)(const void *settings);
     /* Whether the caller may know of that model: asked for each one when models are listed. Pure; NULL = yes. */
@@ -109,19 +112,21 @@ struct list *filter_pendings(struct filter *filter);
 /* From a completion: the waiting filter is done; the exchange goes on after it in the next run of the queue. */
 void filter_continue(struct filter *filter);
 /*
- * The answer to the client, in place of an upstream's. Inside a hook, which then returns FILTER_ANSWERED, or from a completion.
- * `content_type` may be empty (no body then). The bytes are copied. More header fields may be added before by filter_answer_field.
+ * The answer to the client, in place of an upstream's. Inside a hook, which then returns FILTER_ANSWERED, or from a
+ * completion. `content_type` may be empty (no body then). The bytes are copied. More header fields may be added before
+ * by filter_answer_field.
  */
 void filter_answer(struct filter *filter, unsigned status, struct span content_type, struct span body);
 void filter_answer_field(struct filter *filter, struct span lower_name, struct span value);
 /*
- * An answer that is produced over time: `source` is a stream with role STREAM_ANSWER which reports head, body and end itself;
- * its first report must come from the run queue, not from inside this call.
+ * An answer that is produced over time: `source` is a stream with role STREAM_ANSWER which reports head, body and end
+ * itself; its first report must come from the run queue, not from inside this call.
  */
 void filter_answer_stream(struct filter *filter, struct stream *source);
 /*
- * The fault decides status and log. `message` replaces the table's text towards the client and must hold no secret; empty = the table's;
- * `param` names the offending parameter or is empty. Both are copied. Fields added by filter_answer_field are kept.
+ * The fault decides status and log. `message` replaces the table's text towards the client and must hold no secret;
+ * empty = the table's; `param` names the offending parameter or is empty. Both are copied. Fields added by
+ * filter_answer_field are kept.
  */
 void filter_fail(struct filter *filter, enum fault why, struct span message, struct span param);
 

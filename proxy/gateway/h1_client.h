@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * h1_client: HTTP/1.1 as a client: one request at a time on an upstream connection. The stream is embedded and reports to the
- * attempt that has leased it. When an attempt leaves after a complete answer (FAULT_NONE) the rest of the message is read and thrown
- * away, within DRAIN_MAX bytes, so that the connection can be used again.
+ * h1_client: HTTP/1.1 as a client: one request at a time on an upstream connection. The stream is embedded and reports
+ * to the attempt that has leased it. When an attempt leaves after a complete answer (FAULT_NONE) the rest of the
+ * message is read and thrown away, within DRAIN_MAX bytes, so that the connection can be used again.
  */
 #ifndef POSTERN_GATEWAY_H1_CLIENT_H
 #define POSTERN_GATEWAY_H1_CLIENT_H
@@ -16,7 +16,7 @@ struct h1_client {
     struct stream stream;
     struct upstream_conn *conn;
     struct h1_reader reader;
-    struct arena drain_arena;    /* takes the place of the exchange's when it has gone */
+    struct arena drain_arena; /* takes the place of the exchange's when it has gone */
     struct message drain_message;
     size_t drained;
     bool busy;

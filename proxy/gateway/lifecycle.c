@@ -30,18 +30,18 @@ struct served_worker {
     struct lifecycle *life;
     pthread_t thread;
     bool threaded;
-    struct mail mail;         /* "look at order and adopt", from the main worker */
-    _Atomic bool mailed;      /* it is under way */
+    struct mail mail;    /* "look at order and adopt", from the main worker */
+    _Atomic bool mailed; /* it is under way */
     struct timer tick;
-    _Atomic int order;        /* enum phase to enter */
-    unsigned most_clients;    /* since memory was last given back */
+    _Atomic int order;                /* enum phase to enter */
+    unsigned most_clients;            /* since memory was last given back */
     _Atomic(struct snapshot *) adopt; /* a snapshot to switch to, with a reference */
 };
 
 struct served_listener {
     const struct listener_use *use; /* of the first snapshot */
     struct tls_context *tls;
-    int *fds;                       /* one per worker */
+    int *fds; /* one per worker */
 };
 
 struct lifecycle {
@@ -259,7 +259,8 @@ static void log_report(const struct report *report)
     }
 }
 
-/* Connections live on their listener's chain: a listener that is gone from the new text would leave them without one. */
+/* Connections live on their listener's chain: a listener that is gone from the new text would leave them without one.
+ */
 static void check_listeners(const struct snapshot *now, const struct snapshot *next, struct report *report)
 {
     unsigned count = now->listener_count + (now->admin ? 1 : 0) + (now->control ? 1 : 0);

@@ -5,9 +5,9 @@
  *   start    bind, start workers, ready
  *   SIGHUP   read the configuration again; a broken one changes nothing
  *   SIGTERM, SIGINT, or POST /drain on the control socket:
- *            unready at once; listeners stay open for drain.delay (endpoints take time to propagate, the application may still
- *            be calling); then they close, connections get GOAWAY or Connection: close, and streams finish within drain.grace;
- *            what is left then is told so and cut. Exit 0. A second signal cuts at once.
+ *            unready at once; listeners stay open for drain.delay (endpoints take time to propagate, the application
+ * may still be calling); then they close, connections get GOAWAY or Connection: close, and streams finish within
+ * drain.grace; what is left then is told so and cut. Exit 0. A second signal cuts at once.
  */
 #ifndef POSTERN_GATEWAY_LIFECYCLE_H
 #define POSTERN_GATEWAY_LIFECYCLE_H
@@ -24,8 +24,8 @@ struct serve_options {
 };
 
 /*
- * Serves until told to end. Takes the caller's reference to the snapshot. Returns the exit code: 0, or 1 when a listener cannot be had
- * (said on the log).
+ * Serves until told to end. Takes the caller's reference to the snapshot. Returns the exit code: 0, or 1 when a
+ * listener cannot be had (said on the log).
  */
 MUST_CHECK int lifecycle_serve(struct snapshot *snapshot, const struct serve_options *options);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * respond: the answer side of an exchange: committed answers of targets, local answers of filters, faults. Whatever the origin,
- * an answer goes through the response hooks of the filters that saw the request, gets its x-request-id, and leaves by the client's
- * stream.
+ * respond: the answer side of an exchange: committed answers of targets, local answers of filters, faults. Whatever the
+ * origin, an answer goes through the response hooks of the filters that saw the request, gets its x-request-id, and
+ * leaves by the client's stream.
  */
 #ifndef POSTERN_GATEWAY_RESPOND_H
 #define POSTERN_GATEWAY_RESPOND_H

@@ -115,7 +115,8 @@ static void describe(const struct snapshot *snapshot, struct span name, bool azu
     buffer_append(json, SPAN("{\"id\":\""));
     buffer_append_json(json, name);
     if (azure)
-        buffer_format(json, "\",\"object\":\"model\",\"created_at\":%llu,\"status\":\"succeeded\",\"model\":\"", created);
+        buffer_format(json, "\",\"object\":\"model\",\"created_at\":%llu,\"status\":\"succeeded\",\"model\":\"",
+                      created);
     else
         buffer_format(json, "\",\"object\":\"model\",\"created\":%llu,\"owned_by\":\"postern\"}", created);
     if (azure) {
@@ -124,8 +125,8 @@ static void describe(const struct snapshot *snapshot, struct span name, bool azu
     }
 }
 
-void router_list_models(const struct snapshot *snapshot, const struct exchange *exchange, router_shown *shown, bool azure,
-                        struct buffer *json)
+void router_list_models(const struct snapshot *snapshot, const struct exchange *exchange, router_shown *shown,
+                        bool azure, struct buffer *json)
 {
     bool first = true;
     buffer_append(json, SPAN("{\"object\":\"list\",\"data\":["));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * target_state: what is remembered about one (target, deployment) across exchanges, workers and reloads: until when it cools down
- * (it said 429 or 503 with a retry-after) or rests (it refused connections). Plain atomics, no lock on the data path;
- * the list of all of them is locked, at load only. Times are those of the loop clock, µs.
+ * target_state: what is remembered about one (target, deployment) across exchanges, workers and reloads: until when it
+ * cools down (it said 429 or 503 with a retry-after) or rests (it refused connections). Plain atomics, no lock on the
+ * data path; the list of all of them is locked, at load only. Times are those of the loop clock, µs.
  */
 #ifndef POSTERN_GATEWAY_TARGET_STATE_H
 #define POSTERN_GATEWAY_TARGET_STATE_H

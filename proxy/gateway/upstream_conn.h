@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * upstream_conn: a connection to a target, owned by its pool. It finds out by ALPN (or configuration) which HTTP is spoken and hands
- * bytes to h1_client or h2_client. On which list of the pool it is, and when it changes, is pool.c's business.
+ * upstream_conn: a connection to a target, owned by its pool. It finds out by ALPN (or configuration) which HTTP is
+ * spoken and hands bytes to h1_client or h2_client. On which list of the pool it is, and when it changes, is pool.c's
+ * business.
  */
 #ifndef POSTERN_GATEWAY_UPSTREAM_CONN_H
 #define POSTERN_GATEWAY_UPSTREAM_CONN_H

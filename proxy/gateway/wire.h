@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * wire: the sending side of one connection: bytes are collected during a turn and written once at its end; what the kernel does not
- * take waits. Large pieces go out at once when nothing waits before them, without being copied. Used by client and upstream
- * connections alike.
+ * wire: the sending side of one connection: bytes are collected during a turn and written once at its end; what the
+ * kernel does not take waits. Large pieces go out at once when nothing waits before them, without being copied. Used by
+ * client and upstream connections alike.
  */
 #ifndef POSTERN_GATEWAY_WIRE_H
 #define POSTERN_GATEWAY_WIRE_H
@@ -21,8 +21,8 @@ struct wire {
     struct transport *transport; /* NULL once closed; the owner closes it by wire_close */
     struct buffer out;
     struct task task;
-    bool blocked;                      /* the kernel took less than offered: TRANSPORT_WRITABLE will come */
-    uint64_t blocked_since;            /* loop time of the last progress while blocked */
+    bool blocked;           /* the kernel took less than offered: TRANSPORT_WRITABLE will come */
+    uint64_t blocked_since; /* loop time of the last progress while blocked */
     /* At the end of the turn, before the write: a protocol that frames late (HTTP/2) fills `out` here. May be NULL. */
     void (*fill)(struct wire *wire);
     /* After a write took bytes; wire_pending tells what is left. From the turn's end or on TRANSPORT_WRITABLE. */
