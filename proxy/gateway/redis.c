@@ -104,16 +104,25 @@ static void free_redis(void *object)
     free(redis);
 }
 
+void redis_bury(struct redis *redis)
+{
+    redis_requests_finish(redis);
+    loop_bury(redis->loop, redis, free_redis);
+}
+
 void redis_destroy(struct redis *redis)
 {
     if (!redis)
         return;
+    redis->closing = true;
     redis_search_finish(redis);
+    redis->master = NULL;
+    redis_routes_known(redis, true);
     for (unsigned i = 0; i < redis->node_cap; i++)
         if (redis->nodes[i])
             redis_node_drop(redis->nodes[i]);
-    redis_requests_finish(redis);
-    loop_bury(redis->loop, redis, free_redis);
+    if (list_empty(&redis->ended))
+        redis_bury(redis);
 }
 
 void redis_login_changed(struct redis *redis)
@@ -158,7 +167,8 @@ static struct redis_node *node_for(const struct redis *redis, uint32_t slot)
 /* The servers are being looked for the first time. */
 static bool may_wait(const struct redis *redis)
 {
-    return !redis->map && !redis->master && redis->search_failures == 0 && redis->unrouted_count < redis->options.queue;
+    return !redis->closing && !redis->map && !redis->master && redis->search_failures == 0 &&
+           redis->unrouted_count < redis->options.queue;
 }
 
 void redis_route(struct redis *redis, struct redis_request *request)

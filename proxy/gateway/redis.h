@@ -87,8 +87,8 @@ struct redis_options {
 MUST_CHECK struct redis *redis_create(struct loop *loop, struct resolver *resolver,
                                       const struct redis_options *options);
 /*
- * Closes everything; the memory goes at the end of the turn. Calls that are live must have been cancelled or have ended
- * before. Not from within a call's `done`. NULL is allowed.
+ * Closes everything. Calls that are live end as LOST, from the run queue; without any the memory goes at the end of
+ * this turn. Not from within a call's `done`. NULL is allowed.
  */
 void redis_destroy(struct redis *redis);
 /* What `login` gives has changed: authenticates live connections anew and tries at once where it had refused. */

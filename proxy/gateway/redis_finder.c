@@ -62,7 +62,7 @@ static void ask(struct redis *redis)
 
 void redis_search(struct redis *redis)
 {
-    if (redis->options.mode == REDIS_STANDALONE || redis->search)
+    if (redis->options.mode == REDIS_STANDALONE || redis->search || redis->closing)
         return;
     uint64_t now = loop_now(redis->loop);
     if (now < redis->search_next)
@@ -199,4 +199,5 @@ void redis_search_finish(struct redis *redis)
     timer_clear(redis->loop, &redis->search_timer);
     redis->search = NULL;
     free(redis->map);
+    redis->map = NULL;
 }

@@ -106,6 +106,7 @@ struct redis {
     struct redis_options options; /* its texts are in `arena` */
     struct arena arena;
     uint64_t random;
+    bool closing;              /* destroyed, but for those who must still be told */
     struct redis_node **nodes; /* with holes */
     unsigned node_cap;
     uint16_t *map;             /* cluster: slot -> index of node + 1; 0: nobody */
@@ -193,6 +194,8 @@ void redis_search_finish(struct redis *redis);
 
 /* ---- redis.c ---- */
 
+/* Frees it at the end of the turn: all has been told. */
+void redis_bury(struct redis *redis);
 /* Sends it where its slot is, or lets it wait until that is known, or ends it. */
 void redis_route(struct redis *redis, struct redis_request *request);
 /* Sends on what waited for the servers to be known; with `failed` ends it instead. */

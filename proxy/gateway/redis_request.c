@@ -163,7 +163,7 @@ void redis_request_end(struct redis_request *request, enum redis_error error)
 {
     struct redis *redis = request->redis;
     redis_request_take(request);
-    if (!request->call && !request->internal) {
+    if (!request->call && (!request->internal || redis->closing)) {
         redis_request_free(request);
         return;
     }
@@ -204,6 +204,8 @@ static void deliver(struct task *task)
         redis_request_tell(request, &reply);
         redis_request_free(request);
     }
+    if (redis->closing && list_empty(&redis->ended))
+        redis_bury(redis);
 }
 
 /* ---- life ---- */

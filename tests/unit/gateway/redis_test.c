@@ -341,6 +341,32 @@ static void calls_may_ask_from_their_end(void **state)
     finish();
 }
 
+static void live_calls_end_with_their_store(void **state)
+{
+    (void)state;
+    struct asked flying = {.then = NULL}, again = {.then = ask_again}, waiting = {0}, cancelled = {0};
+    begin(&(struct redis_options){0});
+    redis_world_settle(&world);
+    fake->silent = true;
+    asked_start(&world, &flying, "", "GET a");
+    asked_start(&world, &again, "", "GET b");
+    asked_start(&world, &cancelled, "", "GET c");
+    redis_world_settle(&world);
+    asked_start(&world, &waiting, "", "GET d");
+    redis_destroy(world.redis);
+    assert_int_equal(flying.ends + again.ends + waiting.ends, 0);
+    pending_cancel(&cancelled.call.pending);
+    redis_world_settle(&world);
+    assert_int_equal(flying.error, REDIS_ERROR_LOST);
+    assert_int_equal(waiting.error, REDIS_ERROR_LOST);
+    /* Whoever asks from within that end is told, too. */
+    assert_int_equal(inner.error, REDIS_ERROR_LOST);
+    assert_int_equal(flying.ends + again.ends + inner.ends + waiting.ends, 4);
+    assert_int_equal(cancelled.ends, 0);
+    world.redis = NULL;
+    finish();
+}
+
 int main(void)
 {
     log_configure(LOG_ERROR, LOG_TEXT);
@@ -356,6 +382,7 @@ int main(void)
         cmocka_unit_test(unasked_answers_end_the_connection),
         cmocka_unit_test(too_many_commands_are_refused),
         cmocka_unit_test(calls_may_ask_from_their_end),
+        cmocka_unit_test(live_calls_end_with_their_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
