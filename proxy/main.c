@@ -27,29 +27,31 @@ static const struct command_entry commands[] = {
     {"demo", "demo", "serve on 127.0.0.1:4610 with the embedded mock model, no configuration needed", command_demo},
     {"check", "check [--offline] PATH", "say everything that is wrong with a configuration", command_check},
     {"explain", "explain [SETTING]", "document a setting, e.g. postern explain targets.azure", command_explain},
-    {"simulate", "simulate [--listener NAME] PATH REQUEST", "what the configuration in PATH would do with the HTTP request in the file REQUEST",
-     command_simulate},
+    {"simulate", "simulate [--listener NAME] PATH REQUEST",
+     "what the configuration in PATH would do with the HTTP request in the file REQUEST", command_simulate},
     {"mock", "mock --port N [OPTION...]", "serve the mock model alone, to test applications against", command_mock},
-    {"key", "key new CONSUMER [OPTION...]",
-     "make an API key, and the line that a keys file holds in its place", command_key},
+    {"key", "key new CONSUMER [OPTION...]", "make an API key, and the line that a keys file holds in its place",
+     command_key},
     {"version", "version", "print the version", command_version},
     {"help", "help [COMMAND]", "this text, or that of one command", command_help},
 };
 
 static void print_help(FILE *to)
 {
-    (void)fprintf(to, "Postern stands between an application and its OpenAI models: point the SDK at it, and it finds the\n"
-                      "model's target, speaks its dialect with its credential, and streams the answer back.\n"
-                      "\n"
-                      "usage: postern COMMAND [ARGUMENT...]\n\n");
+    (void)fprintf(to,
+                  "Postern stands between an application and its OpenAI models: point the SDK at it, and it finds the\n"
+                  "model's target, speaks its dialect with its credential, and streams the answer back.\n"
+                  "\n"
+                  "usage: postern COMMAND [ARGUMENT...]\n\n");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         (void)fprintf(to, "  %-40s %s\n", commands[i].usage, commands[i].summary);
-    (void)fprintf(to, "\nA first try:\n"
-                      "  postern demo\n"
-                      "  curl http://127.0.0.1:4610/v1/chat/completions -H 'content-type: application/json' \\\n"
-                      "    -d '{\"model\":\"gpt-4o\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n"
-                      "\n"
-                      "Exit codes: 0 done; 1 refused, the reasons are on standard error; 2 the command line is wrong.\n");
+    (void)fprintf(
+        to, "\nA first try:\n"
+            "  postern demo\n"
+            "  curl http://127.0.0.1:4610/v1/chat/completions -H 'content-type: application/json' \\\n"
+            "    -d '{\"model\":\"gpt-4o\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n"
+            "\n"
+            "Exit codes: 0 done; 1 refused, the reasons are on standard error; 2 the command line is wrong.\n");
 }
 
 static const struct command_entry *find(const char *name)
