@@ -15,7 +15,9 @@
 static void test_never_null(void **state)
 {
     (void)state;
-    char *none = memory_alloc(0);
+    /* Not a constant: gcc 14 takes an allocation of 0 bytes for a slip. */
+    volatile size_t nothing = 0;
+    char *none = memory_alloc(nothing);
     char *zero = memory_zalloc(100);
     char *array = memory_array(0, 8);
     assert_non_null(none);
