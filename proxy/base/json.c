@@ -296,9 +296,15 @@ static inline const char *quick_token(const char *p, enum json_event *ret)
     case BYTE_NUMBER:
         *ret = JSON_NUMBER;
         after = p + json_digits(p);
-        if (after == p || after == p + 8 || (*p == '0' && after > p + 1) || *after == '.' || (*after | 0x20) == 'e')
+        if (after == p || after == p + 8 || (*p == '0' && after > p + 1))
             return NULL;
-        return after;
+        if (*after == '.') {
+            const char *fraction = after + 1;
+            after = fraction + json_digits(fraction);
+            if (after == fraction || after == fraction + 8)
+                return NULL;
+        }
+        return (*after | 0x20) == 'e' ? NULL : after;
     case BYTE_LETTER:
         *ret = *p == 'n' ? JSON_NULL : *p == 't' ? JSON_TRUE : JSON_FALSE;
         if (*p == 'f')

@@ -135,6 +135,19 @@ static bool id_is_usable(struct span id)
     return true;
 }
 
+/* Eight hexadecimal digits, made side by side. */
+static void put_hex(char *to, uint32_t number)
+{
+    uint64_t digits = number, sixes = UINT64_C(0x0606060606060606), tens = UINT64_C(0x1010101010101010);
+    digits = (digits | digits << 16) & UINT64_C(0x0000FFFF0000FFFF);
+    digits = (digits | digits << 8) & UINT64_C(0x00FF00FF00FF00FF);
+    digits = (digits | digits << 4) & UINT64_C(0x0F0F0F0F0F0F0F0F);
+    uint64_t letters = ((digits + sixes) & tens) >> 4;
+    digits += UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10);
+    digits = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __builtin_bswap64(digits) : digits;
+    memcpy(to, &digits, sizeof(digits));
+}
+
 /* A client's own x-request-id is kept: it ties its logs to ours. Else one that is unique without randomness per
  * request. */
 static void give_id(struct exchange *exchange)
@@ -145,12 +158,11 @@ static void give_id(struct exchange *exchange)
         return;
     }
     struct worker *worker = exchange->worker;
-    static const char digits[] = "0123456789abcdef";
     char *id = arena_bytes(&exchange->arena, 32);
     memcpy(id, worker->process->instance_id, 16);
     uint64_t number = ++worker->request_count ^ ((uint64_t)worker->index << 56);
-    for (int i = 0; i < 16; i++)
-        id[16 + i] = digits[(number >> (60 - 4 * i)) & 15];
+    put_hex(id + 16, (uint32_t)(number >> 32));
+    put_hex(id + 24, (uint32_t)number);
     exchange->id = span_of(id, 32);
 }
 

@@ -51,8 +51,12 @@ static void open_members(struct edits *edits)
 {
     if (edits->members)
         return;
-    for (size_t i = 0; i < edits->info->member_count; i++)
-        (void)add_member(edits, edits->info->members[i].name);
+    for (size_t i = 0; i < edits->info->member_count; i++) {
+        struct edit_member *member = add_member(edits, edits->info->members[i].name);
+        if (edits->model.ptr && edits->info->members[i].value_start == edits->info->model_start)
+            member->value = edits->model;
+    }
+    edits->model = (struct span){NULL, 0};
 }
 
 static struct edit_member *find_member(const struct edits *edits, struct span name)
@@ -215,10 +219,17 @@ static bool set_part(struct edits *edits, struct span model)
 
 bool edits_set_model(struct edits *edits, struct span model)
 {
-    if (!edits->members && edits->splice_count == 0 && edits->info->has_model && span_equal(edits->info->model, model))
+    if (!edits->members && edits->splice_count == 0 && edits->info->has_model &&
+        span_equal(edits->info->model, model)) {
+        edits->model = (struct span){NULL, 0};
         return true; /* it has it already */
+    }
     if (!is_json(edits))
         return set_part(edits, model);
+    if (!edits->members && edits->info->model_end) {
+        edits->model = json_quoted(edits->arena, model);
+        return true;
+    }
     edits_set_member(edits, SPAN("model"), json_quoted(edits->arena, model));
     return true;
 }
@@ -323,12 +334,14 @@ static void seal(struct edits *edits)
     edits->sealed = true;
     if (edits->members)
         splice_members(edits);
+    else if (edits->model.ptr)
+        push_splice(edits, edits->info->model_start, edits->info->model_end, edits->model);
     sort_splices(edits);
 }
 
 bool edits_any(const struct edits *edits)
 {
-    if (edits->splice_count || edits->usage_inside.len)
+    if (edits->splice_count || edits->usage_inside.len || edits->model.ptr)
         return true;
     for (size_t i = 0; i < edits->member_count; i++) {
         const struct edit_member *member = &edits->members[i];

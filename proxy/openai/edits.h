@@ -28,6 +28,7 @@ struct edits {
     const struct request_info *info;
     struct edit_member *members; /* the body's, then those added; NULL until the first edit of a member */
     size_t member_count, member_cap;
+    struct span model; /* what the body's model becomes, in JSON, while no member has been edited; ptr NULL = nothing */
     struct span usage_inside; /* what include_usage puts into the body's own stream_options object; empty = nothing */
     struct edit_splice *splices; /* those of edits_replace; all, sorted and apart, once sealed */
     size_t splice_count, splice_cap;

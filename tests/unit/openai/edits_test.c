@@ -138,6 +138,16 @@ static void models(void **state)
     expect("{\"model\":\"\\u0061\"}", "!a", "{\"model\":\"\\u0061\"}");
     expect("{\"model\":\"a\"}", "!b !a", "{\"model\":\"a\"}");
     expect("{\"model\":\"a\",\"x\":1}", "-model", "{\"x\":1}");
+    /* the model first, then its neighbours and itself, then the model again */
+    expect("{\"a\":1,\"model\":\"m\",\"b\":2}", "!x !y", "{\"a\":1,\"model\":\"y\",\"b\":2}");
+    expect("{\"a\":1,\"model\":\"m\",\"b\":2}", "!x !m", "{\"a\":1,\"model\":\"m\",\"b\":2}");
+    expect("{\"a\":1,\"model\":\"m\",\"b\":2}", "!x -a", "{\"model\":\"x\",\"b\":2}");
+    expect("{\"a\":1,\"model\":\"m\",\"b\":2}", "!x -model", "{\"a\":1,\"b\":2}");
+    expect("{\"a\":1,\"model\":\"m\",\"b\":2}", "!x >model:n =b:3", "{\"a\":1,\"n\":\"x\",\"b\":3}");
+    expect("{\"a\":1,\"model\":\"m\",\"b\":2}", "!x =model:null", "{\"a\":1,\"model\":null,\"b\":2}");
+    expect("{\"a\":1,\"model\":\"m\",\"b\":2}", "!x -a !y", "{\"model\":\"y\",\"b\":2}");
+    expect("{\"model\":null}", "!x", "{\"model\":\"x\"}");
+    expect("{\"model\":\"m\"}", "!q\"\\", "{\"model\":\"q\\\"\\\\\"}");
 }
 
 #define USAGE "\"include_usage\":true"
