@@ -10,6 +10,8 @@
 
 /* A mark, as many digits as a size can have, and two line ends. */
 #define COUNT_ROOM 25
+/* How many arrays may lie within each other. */
+#define NESTING 7
 
 #if HIREDIS_MAJOR >= 1
 typedef size_t element_count;
@@ -56,9 +58,22 @@ static void *make_string(const redisReadTask *task, char *text, size_t len)
     return value;
 }
 
+/* Arrays within arrays: hiredis 0.14 stops at about as many, later versions at none. */
+static bool too_deep(const redisReadTask *task)
+{
+    unsigned depth = 0;
+    for (const redisReadTask *around = task->parent; around; around = around->parent)
+        depth++;
+    return depth >= NESTING;
+}
+
 static void *make_array(const redisReadTask *task, element_count elements)
 {
     struct redis_reader *reader = reader_of(task);
+    if (too_deep(task)) {
+        reader->why = "arrays nested too deeply";
+        return NULL;
+    }
     /* A negative count, where the type has one, becomes larger than any limit. */
     if (task->type != REDIS_REPLY_ARRAY || (size_t)elements > REDIS_ELEMENTS - reader->elements) {
         reader->why = "an array too large";

@@ -127,10 +127,15 @@ static bool start(struct resolver *resolver)
         return true;
     struct ares_options options = {
         .timeout = TRY_MS, .tries = TRIES, .sock_state_cb = dns_interest, .sock_state_cb_data = resolver};
+    int chosen = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
+#ifdef ARES_OPT_QUERY_CACHE
+    /* c-ares 1.31 and later keep answers by themselves, beyond resolver_flush() and our own limits of time. */
+    chosen |= ARES_OPT_QUERY_CACHE;
+    options.qcache_max_ttl = 0;
+#endif
     int status = ares_library_init(ARES_LIB_INIT_ALL);
     if (status == ARES_SUCCESS)
-        status = ares_init_options(&resolver->channel, &options,
-                                   ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
+        status = ares_init_options(&resolver->channel, &options, chosen);
     if (status != ARES_SUCCESS) {
         log_write(LOG_ERROR, "resolver", "c-ares does not start: %s", ares_strerror(status));
         return false;

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -161,7 +162,8 @@ static void failures_are_short_and_the_last_good_answer_stays(void **state)
     open_world(&world, names, 0);
     struct question q = ask(&world, "never.test");
     assert_int_equal(q.count, 0);
-    assert_string_equal(q.why, "no dns server gave an answer");
+    /* Older versions of c-ares forget why when no server is left. */
+    assert_true(!strcmp(q.why, "no dns server gave an answer") || !strcmp(q.why, "dns server failed"));
     unsigned asked = names[1].queries;
     (void)ask(&world, "never.test");
     assert_int_equal(names[1].queries, asked); /* not again at once */
