@@ -108,7 +108,7 @@ static void test_answers(void **state)
 static void posted(struct rig *rig)
 {
     struct field field = {.name = SPAN("content-type"), .value = SPAN("text/x"), .id = FIELD_CONTENT_TYPE};
-    struct fields fields = {.at = &field, .count = 1, .cap = 1};
+    struct fields fields = {.at = &field, .count = 1, .cap = 1, .ids = field_bit(FIELD_CONTENT_TYPE)};
     struct fetched outcome = {.rig = rig};
     char body[] = "a=b";
     struct fetch_request request = {
@@ -244,7 +244,7 @@ static void test_retry_after(void **state)
 {
     (void)state;
     struct field field = {.name = SPAN("retry-after"), .value = SPAN("7"), .id = FIELD_RETRY_AFTER};
-    struct fields fields = {.at = &field, .count = 1, .cap = 1};
+    struct fields fields = {.at = &field, .count = 1, .cap = 1, .ids = field_bit(FIELD_RETRY_AFTER)};
     assert_int_equal(fetch_retry_after(&fields, 0), 7 * CLOCK_SECOND);
     field.value = SPAN("Thu, 01 Jan 1970 00:01:00 GMT");
     assert_int_equal(fetch_retry_after(&fields, 50 * CLOCK_SECOND), 10 * CLOCK_SECOND);
