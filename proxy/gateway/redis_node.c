@@ -277,12 +277,22 @@ static void connected(void *arg, struct transport *transport, enum fault fault, 
         redis_node_lost(node, "there is no credential for it yet", true);
 }
 
+/* Certificates are renewed while we run: a few stat calls before a handshake. */
+static void look_for_new_files(struct redis *redis)
+{
+    struct net_error error;
+    if (redis->options.tls && tls_context_reload(redis->options.tls, &error) == TLS_KEPT)
+        log_write(LOG_WARNING, "redis", "store %.*s: the former TLS files stay in use: %s",
+                  SPAN_ARG(redis->options.name), error.text);
+}
+
 void redis_node_connect(struct redis_node *node)
 {
     struct redis *redis = node->redis;
     if (node->state != REDIS_IDLE)
         return;
     enter(node, REDIS_CONNECTING);
+    look_for_new_files(redis);
     struct endpoint to = {.host = span_str(node->host), .port = node->port, .tls = redis->options.tls};
     to.server_name = redis->options.server_name;
     node->connector = connector_start(redis->loop, redis->resolver, &to, redis->options.connect, NULL, connected, node);
