@@ -3,8 +3,6 @@
  * What clients are told. x-ratelimit-* as api.openai.com sends it: of the limits in one unit the one with the least
  * left. RateLimit and RateLimit-Policy as in draft-ietf-httpapi-ratelimit-headers-10: all of them.
  */
-#include <stdio.h>
-
 #include "base/clock.h"
 #include "filters/rate_limit.h"
 #include "gateway/worker.h"
@@ -26,20 +24,45 @@ static uint64_t millis(uint64_t micros)
     return micros / CLOCK_MS + (micros % CLOCK_MS != 0);
 }
 
+/* Fields go with every answer: printf would cost more than all the rest of the filter. */
+static void append_number(struct buffer *out, uint64_t value, unsigned digits)
+{
+    char text[20];
+    size_t at = sizeof(text);
+    while (value || at == sizeof(text) || sizeof(text) - at < digits) {
+        text[--at] = (char)('0' + value % 10);
+        value /= 10;
+    }
+    buffer_append(out, span_of(text + at, sizeof(text) - at));
+}
+
+static void append_unit(struct buffer *out, uint64_t value, struct span unit)
+{
+    append_number(out, value, 1);
+    buffer_append(out, unit);
+}
+
 struct span rate_limit_duration(struct arena *arena, uint64_t micros)
 {
     uint64_t ms = millis(micros);
-    if (ms < 1000)
-        return arena_format(arena, "%llums", (unsigned long long)ms);
-    unsigned long long h = ms / 3600000, m = ms / 60000 % 60, s = ms / 1000 % 60, rest = ms % 1000;
-    char part[16] = "";
-    if (rest)
-        (void)snprintf(part, sizeof(part), ".%03llu", rest);
-    if (h)
-        return arena_format(arena, "%lluh%llum%llu%ss", h, m, s, part);
-    if (m)
-        return arena_format(arena, "%llum%llu%ss", m, s, part);
-    return arena_format(arena, "%llu%ss", s, part);
+    struct buffer out = {0};
+    if (ms < 1000) {
+        append_unit(&out, ms, SPAN("ms"));
+    } else {
+        if (ms >= 3600000)
+            append_unit(&out, ms / 3600000, SPAN("h"));
+        if (ms >= 60000)
+            append_unit(&out, ms / 60000 % 60, SPAN("m"));
+        append_number(&out, ms / 1000 % 60, 1);
+        if (ms % 1000) {
+            buffer_append(&out, SPAN("."));
+            append_number(&out, ms % 1000, 3);
+        }
+        buffer_append(&out, SPAN("s"));
+    }
+    struct span text = arena_copy(arena, buffer_span(&out));
+    buffer_finish(&out);
+    return text;
 }
 
 /* ---- x-ratelimit-* ---- */
@@ -77,7 +100,11 @@ static void put(const struct field_target *to, struct span name, struct span val
 
 static struct span number(struct arena *arena, uint64_t value)
 {
-    return arena_format(arena, "%llu", (unsigned long long)value);
+    struct buffer out = {0};
+    append_number(&out, value, 1);
+    struct span text = arena_copy(arena, buffer_span(&out));
+    buffer_finish(&out);
+    return text;
 }
 
 static void openai_fields(const struct field_target *to)
@@ -119,18 +146,26 @@ static bool speaks(const struct rate_limit_state *state, unsigned at)
     return true;
 }
 
-static const char *quota_unit(enum limit_unit unit)
+static struct span quota_unit(enum limit_unit unit)
 {
     switch (unit) {
     case UNIT_REQUESTS:
-        return "";
+        return (struct span){0};
     case UNIT_CONCURRENCY:
-        return ";qu=\"concurrent-requests\"";
+        return SPAN(";qu=\"concurrent-requests\"");
     case UNIT_COST:
-        return ";qu=\"cost-micros\"";
+        return SPAN(";qu=\"cost-micros\"");
     default:
-        return ";qu=\"tokens\"";
+        return SPAN(";qu=\"tokens\"");
     }
+}
+
+static void append_item(struct buffer *list, struct span name, struct span key, uint64_t value)
+{
+    buffer_append(list, buffer_len(list) ? SPAN(", \"") : SPAN("\""));
+    buffer_append(list, name);
+    buffer_append(list, key);
+    append_number(list, value, 1);
 }
 
 static void ietf_fields(const struct field_target *to)
@@ -143,15 +178,15 @@ static void ietf_fields(const struct field_target *to)
         const struct limit_settings *limit = state->of[i];
         if (!speaks(state, i))
             continue;
-        const char *comma = buffer_len(&policy) ? ", " : "";
-        buffer_format(&policy, "%s\"%.*s\";q=%llu", comma, SPAN_ARG(limit->name), (unsigned long long)part->law.amount);
-        if (part->law.kind != LIMIT_CONCURRENCY)
-            buffer_format(&policy, ";w=%llu", (unsigned long long)seconds(part->law.period));
-        buffer_append(&policy, span_str(quota_unit(limit->unit)));
-        buffer_format(&now, "%s\"%.*s\";r=%llu", comma, SPAN_ARG(limit->name),
-                      (unsigned long long)part->answer.remaining);
-        if (part->law.kind != LIMIT_CONCURRENCY)
-            buffer_format(&now, ";t=%llu", (unsigned long long)seconds(part->answer.reset));
+        append_item(&policy, limit->name, SPAN("\";q="), part->law.amount);
+        append_item(&now, limit->name, SPAN("\";r="), part->answer.remaining);
+        if (part->law.kind != LIMIT_CONCURRENCY) {
+            buffer_append(&policy, SPAN(";w="));
+            append_number(&policy, seconds(part->law.period), 1);
+            buffer_append(&now, SPAN(";t="));
+            append_number(&now, seconds(part->answer.reset), 1);
+        }
+        buffer_append(&policy, quota_unit(limit->unit));
     }
     if (buffer_len(&policy)) {
         put(to, SPAN("ratelimit-policy"), arena_copy(arena, buffer_span(&policy)));

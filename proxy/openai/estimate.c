@@ -9,9 +9,9 @@
  * Long strings are looked at in samples: all of the first bytes, then a block of each stretch. A prompt of 100 KB is
  * more of the same for longer, and reading all of it by class would cost more than passing it on.
  */
-#define WHOLE   1024
-#define BLOCK   256
-#define STRETCH 2048
+#define WHOLE   512
+#define BLOCK   128
+#define STRETCH 1024
 
 /* ---- characters ---- */
 
@@ -66,39 +66,45 @@ struct reading {
 
 static void read_code(struct reading *reading, uint32_t code)
 {
-    unsigned class = code < 0x80 ? estimate_ascii[code] : code_class(code);
+    unsigned class = code < 0x80 ? estimate_bytes[code] & ~(unsigned)ESTIMATE_SPECIAL : code_class(code);
     reading->cost += wide_cost(reading->last, class, code);
     reading->last = class;
+}
+
+/* What is read with care: a digit or space, whose class depends on its run, or a character beyond ASCII. */
+static const unsigned char *read_special(struct reading *reading, const unsigned char *p, const unsigned char *end)
+{
+    unsigned last = reading->last, class = estimate_bytes[*p], length = 1;
+    if (class == ESTIMATE_WIDE) {
+        read_code(reading, wide_code(p, end, &length));
+        return p + length;
+    }
+    class &= ~(unsigned)ESTIMATE_SPECIAL;
+    if (class == CLASS_SPACE)
+        class = last == CLASS_SPACE || last == CLASS_SPACES ? CLASS_SPACES : CLASS_SPACE;
+    else if (last == CLASS_DIGIT || last == CLASS_DIGIT_2)
+        class = last + 1;
+    reading->cost += estimate_costs[last][class];
+    reading->last = class;
+    return p + 1;
 }
 
 static void read_plain(struct reading *reading, const char *from, const char *to)
 {
     const unsigned char *p = (const unsigned char *)from, *end = (const unsigned char *)to;
-    uint64_t cost = reading->cost;
-    unsigned last = reading->last;
     while (p < end) {
-        unsigned class;
-        if (LIKELY(*p < 0x80)) {
-            class = estimate_ascii[*p];
-            if (class == CLASS_SPACE)
-                class = last == CLASS_SPACE || last == CLASS_SPACES ? CLASS_SPACES : CLASS_SPACE;
-            else if (class == CLASS_DIGIT && (last == CLASS_DIGIT || last == CLASS_DIGIT_2))
-                class = last + 1;
-        } else {
-            unsigned length;
-            uint32_t code = wide_code(p, end, &length);
-            class = code_class(code);
-            cost += wide_cost(last, class, code);
+        uint64_t cost = reading->cost;
+        unsigned last = reading->last, class;
+        while (p < end && !((class = estimate_bytes[*p]) & ESTIMATE_SPECIAL)) {
+            cost += estimate_costs[last][class];
             last = class;
-            p += length;
-            continue;
+            p++;
         }
-        cost += estimate_costs[last][class];
-        last = class;
-        p++;
+        reading->cost = cost;
+        reading->last = last;
+        if (p < end)
+            p = read_special(reading, p, end);
     }
-    reading->cost = cost;
-    reading->last = last;
 }
 
 static int hex(char c)

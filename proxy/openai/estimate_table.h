@@ -39,7 +39,11 @@ enum {
 /* A power of two. */
 #define ESTIMATE_HAN 1024
 
-extern const uint8_t estimate_ascii[128];
+/* Marks classes in estimate_bytes that depend on what came before: digits, spaces, and bytes beyond ASCII (0xff). */
+#define ESTIMATE_SPECIAL 0x80
+#define ESTIMATE_WIDE    0xff
+
+extern const uint8_t estimate_bytes[256];
 extern const uint8_t estimate_han[ESTIMATE_HAN];
 extern const uint8_t estimate_costs[ESTIMATE_CLASSES][ESTIMATE_CLASSES];
 
