@@ -84,6 +84,7 @@ static const unsigned char length_start[NAME_LENGTH_MAX + 1] = {
 
 enum section { SECTION_START, SECTION_MEMBERS, SECTION_OPTIONS, SECTION_PASS, SECTION_END };
 
+#define MEMBERS_USUAL 12 /* room at first: with it the list lies in the arena's first block */
 #define NAMES_SCANNED 32 /* so many unknown names are compared one by one, more by hash */
 #define OPTIONS_LIMIT 16 /* members of stream_options */
 
@@ -92,7 +93,8 @@ static enum known known_name(struct span name)
     if (name.len > NAME_LENGTH_MAX)
         return KNOWN_COUNT;
     unsigned i = length_start[name.len];
-    while (known_members[i].name.len == name.len && memcmp(known_members[i].name.ptr, name.ptr, name.len) != 0)
+    while (known_members[i].name.len == name.len &&
+           (known_members[i].name.ptr[0] != name.ptr[0] || memcmp(known_members[i].name.ptr, name.ptr, name.len) != 0))
         i++;
     return known_members[i].name.len == name.len && name.len ? (enum known)i : KNOWN_COUNT;
 }
@@ -138,7 +140,7 @@ static void member_add(struct request_reader *reader, struct span name)
 {
     size_t count = reader->info->member_count;
     if (count == reader->member_cap) {
-        size_t cap = count ? count * 2 : 16;
+        size_t cap = count ? count * 2 : MEMBERS_USUAL;
         struct request_member *grown = arena_alloc(reader->arena, cap * sizeof(*grown));
         if (count)
             memcpy(grown, reader->members, count * sizeof(*grown));
