@@ -66,8 +66,15 @@ class Stream:
         return taken + mark
 
     def exactly(self, size):
-        while len(self.buffer) < size:
-            self.fill()
+        """Pieces are put together once: a large body would otherwise be copied with each of them."""
+        pieces, have = [], 0
+        try:
+            while have + len(self.buffer) < size:
+                pieces.append(self.buffer)
+                have, self.buffer = have + len(self.buffer), b""
+                self.fill()
+        finally:
+            self.buffer = b"".join([*pieces, self.buffer])
         taken, self.buffer = self.buffer[:size], self.buffer[size:]
         return taken
 
