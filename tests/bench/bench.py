@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 
+import authentication
 import measure
 import servers
 
@@ -237,6 +238,15 @@ def case_instructions(tools):
             high = measure.instructions(many.make[name], lambda server: tools.load(server.h1, stream, 1, 1))
             rows[name]["SSE chunk"] = (high - low) / 2000
     table("user-space instructions (callgrind): per JSON request, per SSE chunk", rows, ["instr.", "over h2c", "SSE chunk"])
+
+
+def case_auth(tools):
+    """What knowing the caller adds to a JSON request."""
+    file = chat("json", 2048)
+    with Bed(tools, kinds=(servers.Postern,), started=False, size=1100) as bed:
+        rows = authentication.rows(FOLDER, bed.port, file.read_bytes())
+    columns = ["instr.", "adds instr.", "OpenSSL", "over it %", "CPU µs", "adds µs"]
+    table("authentication: user-space instructions (callgrind) and CPU time per JSON request, what it adds, OpenSSL's part", rows, columns)
 
 
 CASES = {name[len("case_"):]: function for name, function in list(globals().items()) if name.startswith("case_")}

@@ -14,9 +14,13 @@ CFLAGS = ["-std=c17", "-D_GNU_SOURCE", "-O2"]
 HERE = pathlib.Path(__file__).resolve().parent
 
 
+def compile_tool(folder, name, *libraries):
+    subprocess.run(["cc", *CFLAGS, "-o", str(folder / name), str(HERE / f"{name}.c"), *libraries], check=True)
+
+
 def compile_tools(folder):
     for name in ("load", "upstream"):
-        subprocess.run(["cc", *CFLAGS, "-o", str(folder / name), str(HERE / f"{name}.c")], check=True)
+        compile_tool(folder, name)
 
 
 def cpu_microseconds(server):
@@ -109,11 +113,25 @@ def instructions(make_server, drive):
         drive(server)
     finally:
         server.stop()
+    return counted(server.folder)
+
+
+def counted(folder):
+    """The sum of what callgrind has written to a folder."""
     total = 0
-    for path in server.folder.glob("callgrind.*"):
+    for path in folder.glob("callgrind.*"):
         found = re.findall(r"^(?:totals|summary): (\d+)", path.read_text(), re.MULTILINE)
         total += int(found[-1]) if found else 0
     return total
+
+
+def program_instructions(command, folder, function):
+    """User-space instructions that a program spends in one of its functions and below."""
+    for old in folder.glob("callgrind*"):
+        old.unlink()
+    subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/callgrind.%p", f"--toggle-collect={function}*", *command],
+                   check=True, capture_output=True)
+    return counted(folder)
 
 
 def note(text):

@@ -126,9 +126,14 @@ class Postern(Server):
             "log": {"access": str(self.folder / "access.log")}, "limits": {"connections": CONNECTIONS},
             "drain": {"delay": "0s", "grace": "1s"},
             "targets": [target], "models": [{"name": "gpt-4o", "targets": [{"target": "bench", "deployment": "gpt-4o-real"}]}]}
+        self.adjust(config)
         # One port speaks both.
         self.h2c = self.h1
         return [self.program, "run", "--config", self.write("postern.yaml", json.dumps(config, indent=1))]
+
+
+    def adjust(self, config):
+        """What a case wants differently."""
 
 
 class Nginx(Server):
