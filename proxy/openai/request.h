@@ -2,7 +2,7 @@
 /*
  * request: what an inspected request body asks for: model, streaming, limits, and where each top-level member stands,
  * so that openai/edits.h can change one and leave every other byte alone. How much there is to read for the model is
- * another question, for those who limit it: openai/request_size.h. Reads as bytes arrive; a piece may vanish after the
+ * another question, for those who limit it: openai/estimate.h. Reads as bytes arrive; a piece may vanish after the
  * call, offsets count from the start of the body.
  *
  * Facts: OpenAI API reference (chat, completions, embeddings, responses, images, audio), RFC 8259, RFC 7578.
