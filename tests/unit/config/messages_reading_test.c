@@ -28,7 +28,7 @@ static const struct message_case text_cases[] = {
      14, 0,
      "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, credentials, "
      "targets, models, "
-     "passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
+     "passthrough, stores, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
      "c.yaml:1:1: configuration needs \"apiVersion\", such as postern/v1\n"
      "c.yaml:1:1: configuration needs \"listeners\", such as [{address: 127.0.0.1:4610}]\n"
      "c.yaml:1:1: no \"models\" and no \"passthrough\": there is nothing clients could ask for\n"
@@ -37,7 +37,7 @@ static const struct message_case text_cases[] = {
     {"a: !!int 1\n", 11, 0,
      "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, credentials, "
      "targets, models, "
-     "passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
+     "passthrough, stores, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
      "c.yaml:1:1: configuration needs \"apiVersion\", such as postern/v1\n"
      "c.yaml:1:1: configuration needs \"listeners\", such as [{address: 127.0.0.1:4610}]\n"
      "c.yaml:1:1: no \"models\" and no \"passthrough\": there is nothing clients could ask for\n"
@@ -47,7 +47,7 @@ static const struct message_case text_cases[] = {
      10, 0,
      "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, credentials, "
      "targets, models, "
-     "passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
+     "passthrough, stores, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
      "c.yaml:1:1: configuration needs \"apiVersion\", such as postern/v1\n"
      "c.yaml:1:1: configuration needs \"listeners\", such as [{address: 127.0.0.1:4610}]\n"
      "c.yaml:1:1: no \"models\" and no \"passthrough\": there is nothing clients could ask for\n"
@@ -58,7 +58,7 @@ static const struct message_case text_cases[] = {
      14, 0,
      "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, credentials, "
      "targets, models, "
-     "passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
+     "passthrough, stores, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
      "c.yaml:1:1: configuration needs \"apiVersion\", such as postern/v1\n"
      "c.yaml:1:1: configuration needs \"listeners\", such as [{address: 127.0.0.1:4610}]\n"
      "c.yaml:1:1: no \"models\" and no \"passthrough\": there is nothing clients could ask for\n"
@@ -78,7 +78,7 @@ static const struct message_case text_cases[] = {
     {"a: \"x\\0y\"\n", 10, 0,
      "c.yaml:1:1: configuration has no setting \"a\"; allowed: apiVersion, listeners, admin, filters, credentials, "
      "targets, models, "
-     "passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
+     "passthrough, stores, limits, timeouts, attempts, drain, log, egress, dns, workers\n"
      "c.yaml:1:1: configuration needs \"apiVersion\", such as postern/v1\n"
      "c.yaml:1:1: configuration needs \"listeners\", such as [{address: 127.0.0.1:4610}]\n"
      "c.yaml:1:1: no \"models\" and no \"passthrough\": there is nothing clients could ask for\n"
@@ -126,7 +126,7 @@ static const struct message_case version_cases[] = {
      137, 0,
      "c.yaml:2:1: configuration has no setting \"foo\"; allowed: apiVersion, listeners, admin, filters, credentials, "
      "targets, "
-     "models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers\n"},
+     "models, passthrough, stores, limits, timeouts, attempts, drain, log, egress, dns, workers\n"},
     {"apiVersion: postern/v1.7\n"
      "logs: {level: x}\n"
      "listeners: [{address: \"127.0.0.1:1\"}]\n"
@@ -135,7 +135,8 @@ static const struct message_case version_cases[] = {
      161, 0,
      "c.yaml:2:1: warning: configuration has no setting \"logs\" in version 1.0, the newest this Postern knows; "
      "ignored because the configuration is written for postern/v1.7; allowed: apiVersion, listeners, admin, filters, "
-     "credentials, targets, models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers; did you "
+     "credentials, targets, models, passthrough, stores, limits, timeouts, attempts, drain, log, egress, dns, workers; "
+     "did you "
      "mean "
      "\"log\"?\n"
      "c.yaml:5:22: warning: model has no setting \"tragets\" in version 1.0, the newest this Postern knows; ignored "
@@ -156,7 +157,8 @@ static const struct message_case version_cases[] = {
      147, CONFIG_CHECK,
      "c.yaml:2:1: configuration has no setting \"logs\"; allowed: apiVersion, listeners, admin, filters, credentials, "
      "targets, "
-     "models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers; did you mean \"log\"?\n"},
+     "models, passthrough, stores, limits, timeouts, attempts, drain, log, egress, dns, workers; did you mean "
+     "\"log\"?\n"},
 };
 
 /* Keys and kinds. */
@@ -167,7 +169,8 @@ static const struct message_case keys_cases[] = {
      138, 0,
      "c.yaml:5:1: configuration has no setting \"limit\"; allowed: apiVersion, listeners, admin, filters, credentials, "
      "targets, "
-     "models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers; did you mean \"limits\"?\n"},
+     "models, passthrough, stores, limits, timeouts, attempts, drain, log, egress, dns, workers; did you mean "
+     "\"limits\"?\n"},
     {HEAD "targets: [{name: m, mock: {}}]\n"
           "models: [{name: \"*\", targets: [m]}]\n"
           "limits: {bodi: 1MiB, zzzzzz: 1}\n",
@@ -403,7 +406,8 @@ static const struct message_case scalars_cases[] = {
           "apiVersion2: 1\n",
      143, 0,
      "c.yaml:5:1: configuration has no setting \"apiVersion2\"; allowed: apiVersion, listeners, admin, filters, "
-     "credentials, targets, models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers; did you "
+     "credentials, targets, models, passthrough, stores, limits, timeouts, attempts, drain, log, egress, dns, workers; "
+     "did you "
      "mean "
      "\"apiVersion\"?\n"},
 };

@@ -127,7 +127,8 @@ static void every_file_is_reported(void **state)
         directory, directory,
         "$/a.yaml:2:1: not valid YAML: did not find expected node content while parsing a flow node (begun in line 2)\n"
         "$/b.yaml:5:1: configuration has no setting \"worker\"; allowed: apiVersion, listeners, admin, filters, "
-        "credentials, targets, models, passthrough, limits, timeouts, attempts, drain, log, egress, dns, workers; did "
+        "credentials, targets, models, passthrough, stores, limits, timeouts, attempts, drain, log, egress, dns, "
+        "workers; did "
         "you mean "
         "\"workers\"?\n"));
 }
