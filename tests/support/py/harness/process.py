@@ -22,10 +22,18 @@ CANARIES = (CANARY_CLIENT_KEY, CANARY_TARGET_KEY, CANARY_PROMPT, CANARY_ANSWER)
 FINDING = re.compile(r"Sanitizer|runtime error:")
 
 
+# Each of the suite's parallel workers has a range of its own and goes through it in turn, so that no port is given out twice.
+PORTS_PER_WORKER = 2500
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw") or 0) % 8
+_next_port = random.randrange(PORTS_PER_WORKER)
+
+
 def free_port():
-    """A port below those the kernel gives to outgoing connections, free a moment ago."""
+    """A port below those the kernel gives to outgoing connections, free a moment ago and not given out before."""
+    global _next_port
     while True:
-        port = random.randrange(10000, 30000)
+        _next_port = (_next_port + 1) % PORTS_PER_WORKER
+        port = 10000 + _worker * PORTS_PER_WORKER + _next_port
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
