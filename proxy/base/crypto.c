@@ -93,15 +93,33 @@ struct crypto_mac *crypto_mac_create(struct span key)
     return mac;
 }
 
-void crypto_mac(struct crypto_mac *mac, struct span message, uint8_t ret[CRYPTO_SHA256_BYTES])
+void crypto_mac_start(struct crypto_mac *mac)
+{
+    if (EVP_MD_CTX_copy_ex(mac->work, mac->inner) != 1)
+        broken();
+}
+
+void crypto_mac_add(struct crypto_mac *mac, struct span piece)
+{
+    if (EVP_DigestUpdate(mac->work, piece.ptr, piece.len) != 1)
+        broken();
+}
+
+void crypto_mac_end(struct crypto_mac *mac, uint8_t ret[CRYPTO_SHA256_BYTES])
 {
     uint8_t digest[CRYPTO_SHA256_BYTES];
-    bool done =
-        EVP_MD_CTX_copy_ex(mac->work, mac->inner) == 1 && EVP_DigestUpdate(mac->work, message.ptr, message.len) == 1 &&
-        EVP_DigestFinal_ex(mac->work, digest, NULL) == 1 && EVP_MD_CTX_copy_ex(mac->work, mac->outer) == 1 &&
-        EVP_DigestUpdate(mac->work, digest, sizeof(digest)) == 1 && EVP_DigestFinal_ex(mac->work, ret, NULL) == 1;
+    bool done = EVP_DigestFinal_ex(mac->work, digest, NULL) == 1 && EVP_MD_CTX_copy_ex(mac->work, mac->outer) == 1 &&
+                EVP_DigestUpdate(mac->work, digest, sizeof(digest)) == 1 &&
+                EVP_DigestFinal_ex(mac->work, ret, NULL) == 1;
     if (!done)
         broken();
+}
+
+void crypto_mac(struct crypto_mac *mac, struct span message, uint8_t ret[CRYPTO_SHA256_BYTES])
+{
+    crypto_mac_start(mac);
+    crypto_mac_add(mac, message);
+    crypto_mac_end(mac, ret);
 }
 
 void crypto_mac_destroy(struct crypto_mac *mac)

@@ -35,6 +35,10 @@ void crypto_sha1(struct span bytes, uint8_t ret[CRYPTO_SHA1_BYTES]);
 struct crypto_mac;
 MUST_CHECK struct crypto_mac *crypto_mac_create(struct span key);
 void crypto_mac(struct crypto_mac *mac, struct span message, uint8_t ret[CRYPTO_SHA256_BYTES]);
+/* The same for a message in pieces: start, any number of adds, end. One message at a time, none other in between. */
+void crypto_mac_start(struct crypto_mac *mac);
+void crypto_mac_add(struct crypto_mac *mac, struct span piece);
+void crypto_mac_end(struct crypto_mac *mac, uint8_t ret[CRYPTO_SHA256_BYTES]);
 /* Wipes the key. NULL is allowed. */
 void crypto_mac_destroy(struct crypto_mac *mac);
 

@@ -63,6 +63,13 @@ static void test_mac(void **state)
         check_hex(code, sizeof(code), cases[i].mac);
         crypto_mac(mac, (struct span){NULL, 0}, again);
         assert_memory_not_equal(code, again, sizeof(code));
+        for (size_t cut = 0; cut <= cases[i].data.len; cut++) {
+            crypto_mac_start(mac);
+            crypto_mac_add(mac, span_take(cases[i].data, cut));
+            crypto_mac_add(mac, span_skip(cases[i].data, cut));
+            crypto_mac_end(mac, again);
+            assert_memory_equal(again, code, sizeof(code));
+        }
         crypto_mac(mac, cases[i].data, again); /* the key is as it was */
         assert_memory_equal(code, again, sizeof(code));
         crypto_mac_destroy(mac);
