@@ -69,7 +69,7 @@ static const struct setting root_table[] = {
      .help = "Paths that go to a target without being understood. The longest that matches is used."},
     {.name = "stores",
      .type = SETTING_OBJECTS,
-     .flags = SETTING_DEFINES,
+     .flags = SETTING_DEFINES | SETTING_MUST_USE,
      SETTING_ITEMS_AT(struct config, stores, store_count),
      .max = 16,
      .sub = &config_store_spec,

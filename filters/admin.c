@@ -8,6 +8,7 @@
 #include "gateway/exchange.h"
 #include "gateway/filter.h"
 #include "gateway/metrics.h"
+#include "gateway/redis_stores.h"
 #include "gateway/snapshot.h"
 #include "gateway/target_state.h"
 #include "gateway/worker.h"
@@ -136,6 +137,34 @@ static void append_credentials(struct buffer *page, struct worker *worker)
     }
 }
 
+/* Of the worker that answers, too. */
+static void append_stores(struct buffer *page, struct worker *worker)
+{
+    struct redis_store *store = NULL;
+    struct redis_status status;
+    const char *comma = "";
+    buffer_append(page, SPAN("],\"stores\":["));
+    while ((store = redis_store_next(worker->stores, store)) != NULL) {
+        if (!store->redis)
+            continue;
+        redis_store_status(store, &status);
+        buffer_format(page, "%s{\"name\":\"", comma);
+        buffer_append_json(page, store->name);
+        buffer_format(page,
+                      "\",\"state\":\"%s\",\"servers\":%u,\"connected\":%u,\"waiting\":%u,\"unanswered\":%u,"
+                      "\"commands\":%llu,\"timeouts\":%llu",
+                      redis_state_word(&status), status.nodes, status.nodes_ready, status.waiting, status.unanswered,
+                      (unsigned long long)status.counters.asked, (unsigned long long)status.counters.timeouts);
+        if (status.nodes_ready == 0 || status.nodes_ready < status.nodes) {
+            buffer_append(page, SPAN(",\"detail\":\""));
+            buffer_append_json(page, span_str(status.why));
+            buffer_append(page, SPAN("\""));
+        }
+        buffer_append(page, SPAN("}"));
+        comma = ",";
+    }
+}
+
 static enum verdict show_status(struct filter *filter)
 {
     struct buffer page = {0};
@@ -158,6 +187,7 @@ static enum verdict show_status(struct filter *filter)
         append_target(&page, filter, &snapshot->targets[i]);
     }
     append_credentials(&page, filter->exchange->worker);
+    append_stores(&page, filter->exchange->worker);
     buffer_append(&page, SPAN("]}\n"));
     enum verdict verdict = answer(filter, 200, json_type, buffer_span(&page));
     buffer_finish(&page);
@@ -188,7 +218,7 @@ static const struct page pages[] = {
     {SPAN_INIT("/readyz"), show_readyz, false, false, "200 while it wants requests, else 503: for readiness probes"},
     {SPAN_INIT("/metrics"), show_metrics, false, false, "Prometheus text format"},
     {SPAN_INIT("/version"), show_version, false, false, "the version"},
-    {SPAN_INIT("/status"), show_status, true, false, "targets, credentials, connections, configuration"},
+    {SPAN_INIT("/status"), show_status, true, false, "targets, credentials, stores, connections, configuration"},
     {SPAN_INIT("/drain"), start_drain, true, true, "POST: begin to end, as SIGTERM does"},
 };
 

@@ -29,21 +29,10 @@ static void print_report(const struct report *report)
     buffer_finish(&text);
 }
 
-/* A setting without effect is refused: no filter type can name a store so far. */
-static bool check_stores(const struct config *config, struct report *report)
-{
-    for (size_t i = 0; i < config->store_count; i++)
-        report_error(report, settings_place(&config->stores[i].settings, "name"),
-                     "store \"%.*s\" has no effect: no filter uses it; remove it", SPAN_ARG(config->stores[i].name));
-    return config->store_count == 0;
-}
-
 static struct snapshot *finish(bool loaded, struct config *config, unsigned flags, struct report *report)
 {
     struct snapshot *snapshot = NULL;
-    if (loaded && !check_stores(config, report))
-        config_free(config);
-    else if (loaded)
+    if (loaded)
         snapshot = snapshot_create(config, &filter_registry, flags & CONFIG_OFFLINE, report);
     if (report->first)
         print_report(report);

@@ -10,6 +10,7 @@
 #include "gateway/metrics_series.h"
 #include "gateway/credentials.h"
 #include "gateway/pool.h"
+#include "gateway/redis_stores.h"
 #include "gateway/worker.h"
 
 /* ---- words ---- */
@@ -340,13 +341,45 @@ static void collect_credentials(struct metrics *metrics, struct worker *worker)
     }
 }
 
+static void collect_store(struct metrics *metrics, const struct redis_store *store)
+{
+    struct redis_status status;
+    redis_store_status(store, &status);
+    const struct redis_counters *counters = &status.counters;
+    struct span labels[] = {store->name, span_str(redis_state_word(&status))};
+    if (store->redis)
+        copy(metrics, METRIC_STORE_WORKERS, labels, 1);
+    copy(metrics, METRIC_STORE_COMMANDS, labels, counters->asked);
+    copy(metrics, METRIC_STORE_WAITING, labels, status.waiting + status.unanswered);
+    copy(metrics, METRIC_STORE_BREAKER, labels, counters->breaker_opened);
+    for (unsigned i = 1; i < REDIS_ERRORS; i++) {
+        labels[1] = span_str(redis_error_name(i));
+        if (counters->errors[i])
+            copy(metrics, METRIC_STORE_ERRORS, labels, counters->errors[i]);
+    }
+    labels[1] = SPAN("made");
+    copy(metrics, METRIC_STORE_CONNECTIONS, labels, counters->connects);
+    labels[1] = SPAN("failed");
+    copy(metrics, METRIC_STORE_CONNECTIONS, labels, counters->connect_failures);
+    labels[1] = SPAN("lost");
+    copy(metrics, METRIC_STORE_CONNECTIONS, labels, counters->losses);
+}
+
+static void collect_stores(struct metrics *metrics, struct redis_stores *stores)
+{
+    struct redis_store *store = NULL;
+    while ((store = redis_store_next(stores, store)) != NULL)
+        collect_store(metrics, store);
+}
+
 /* A pool that is gone has no connections; its counters stay. */
 static void clear_gone(struct metrics *metrics)
 {
     struct metrics_series *series = atomic_load_explicit(&metrics->first, memory_order_relaxed);
     for (; series; series = atomic_load_explicit(&series->next, memory_order_relaxed)) {
         bool gauge = series->family == METRIC_POOL_CONNECTIONS || series->family == METRIC_POOL_WAITING ||
-                     series->family == METRIC_CREDENTIAL_WORKERS;
+                     series->family == METRIC_CREDENTIAL_WORKERS || series->family == METRIC_STORE_WORKERS ||
+                     series->family == METRIC_STORE_WAITING;
         if (gauge && series->stamp != metrics->stamp)
             metrics_set(series, 0, 0);
     }
@@ -367,6 +400,7 @@ void metrics_collect(struct worker *worker)
     while ((pool = table_next(&worker->pools, &cursor)) != NULL)
         collect_pool(metrics, pool);
     collect_credentials(metrics, worker);
+    collect_stores(metrics, worker->stores);
     clear_gone(metrics);
     copy(metrics, METRIC_CLIENT_CONNECTIONS, NULL, worker->client_count);
     copy(metrics, METRIC_EXCHANGES, NULL, worker->exchange_count);

@@ -270,7 +270,7 @@ void redis_eval(struct redis *redis, struct list *list, struct redis_call *call,
 
 void redis_status(const struct redis *redis, struct redis_status *ret)
 {
-    *ret = (struct redis_status){.counters = redis->counters, .waiting = redis->unrouted_count};
+    *ret = (struct redis_status){.counters = redis->counters, .waiting = redis->unrouted_count, .why = redis->why};
     for (unsigned i = 0; i < redis->node_cap; i++) {
         const struct redis_node *node = redis->nodes[i];
         if (!node || node->sentinel)
@@ -280,4 +280,11 @@ void redis_status(const struct redis *redis, struct redis_status *ret)
         ret->waiting += node->queued;
         ret->unanswered += node->flying;
     }
+}
+
+const char *redis_state_word(const struct redis_status *status)
+{
+    if (status->nodes_ready == 0)
+        return "down";
+    return status->nodes_ready < status->nodes ? "partial" : "up";
 }

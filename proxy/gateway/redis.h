@@ -217,7 +217,11 @@ struct redis_status {
     struct redis_counters counters;
     unsigned nodes, nodes_ready; /* known, with a greeted connection */
     unsigned waiting, unanswered;
+    const char *why; /* the latest trouble, without what commands held; of interest unless all is up. Valid until the
+                        turn ends */
 };
 void redis_status(const struct redis *redis, struct redis_status *ret);
+/* "up": all servers known are connected; "partial": some; "down": none. */
+const char *redis_state_word(const struct redis_status *status);
 
 #endif

@@ -39,6 +39,8 @@ struct redis_store *redis_store_get(struct redis_stores *stores, struct span nam
 
 struct redis_store *redis_store_next(struct redis_stores *stores, struct redis_store *store)
 {
+    if (!stores)
+        return NULL;
     struct list *next = store ? store->link.next : stores->list.next;
     return next == &stores->list ? NULL : CONTAINER_OF(next, struct redis_store, link);
 }
@@ -171,8 +173,29 @@ static void open_store(struct redis_store *store, const struct config_redis *con
     tls_context_unref(options.tls);
 }
 
+_Static_assert(sizeof(struct redis_counters) % sizeof(uint64_t) == 0, "counters are added up as numbers");
+
+static void add_counters(struct redis_counters *sum, const struct redis_counters *more)
+{
+    uint64_t *to = (uint64_t *)sum;
+    const uint64_t *from = (const uint64_t *)more;
+    for (size_t i = 0; i < sizeof(*sum) / sizeof(uint64_t); i++)
+        to[i] += from[i];
+}
+
+void redis_store_status(const struct redis_store *store, struct redis_status *ret)
+{
+    *ret = (struct redis_status){.why = ""};
+    if (store->redis)
+        redis_status(store->redis, ret);
+    add_counters(&ret->counters, &store->past);
+}
+
 static void close_store(struct redis_store *store)
 {
+    struct redis_status status;
+    redis_store_status(store, &status);
+    store->past = status.counters;
     redis_destroy(store->redis);
     store->redis = NULL;
     if (store->credential)

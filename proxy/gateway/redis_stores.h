@@ -28,6 +28,7 @@ struct redis_store {
     struct credential_watch watch;
     struct span username; /* own copy; empty: the object id in the token */
     bool named;
+    struct redis_counters past; /* of clients that reloads have replaced */
 };
 
 /* Never NULL; without stores until redis_stores_adopt. */
@@ -42,7 +43,9 @@ void redis_stores_destroy(struct redis_stores *stores);
 
 /* NULL when no snapshot so far has named it. */
 struct redis_store *redis_store_get(struct redis_stores *stores, struct span name);
-/* All of them, for metrics: start with NULL, NULL at the end. */
+/* As redis_status; counters go on over reloads. Zero but for them when there is no client. */
+void redis_store_status(const struct redis_store *store, struct redis_status *ret);
+/* All of them, for metrics: start with NULL, NULL at the end. `stores` NULL: there are none. */
 struct redis_store *redis_store_next(struct redis_stores *stores, struct redis_store *store);
 
 #endif

@@ -18,6 +18,7 @@
 #include "gateway/metrics.h"
 #include "gateway/pool.h"
 #include "gateway/pool_internal.h"
+#include "gateway/redis_stores.h"
 
 /* ---- held bytes ---- */
 
@@ -172,6 +173,8 @@ struct worker *worker_create(struct process *process, unsigned index, struct sna
     (void)hash_random(&worker->random);
     worker->credentials = credentials_create(worker);
     credentials_adopt(worker->credentials, snapshot);
+    worker->stores = redis_stores_create(worker);
+    redis_stores_adopt(worker->stores, snapshot);
     attach_instances(worker, NULL, snapshot);
     return worker;
 }
@@ -204,6 +207,7 @@ void worker_destroy(struct worker *worker)
     LIST_EACH(&worker->retired_instances, link)
     detach_retired(worker, CONTAINER_OF(link, struct retired_instances, link));
     timer_clear(worker->loop, &worker->retire_timer);
+    redis_stores_destroy(worker->stores);
     credentials_destroy(worker->credentials);
     access_log_destroy(worker->log);
     task_cancel(&worker->feed_starved);
@@ -223,9 +227,10 @@ void worker_adopt(struct worker *worker, struct snapshot *snapshot)
 {
     struct snapshot *before = worker->snapshot;
     set_aside(worker, before);
+    credentials_adopt(worker->credentials, snapshot);
+    redis_stores_adopt(worker->stores, snapshot); /* instances look their stores up */
     attach_instances(worker, before, snapshot);
     worker->snapshot = snapshot_ref(snapshot);
-    credentials_adopt(worker->credentials, snapshot);
     free(worker->pool_of);
     worker->pool_of = memory_array(snapshot->target_count + 1, sizeof(struct pool *));
     worker->accepting.most = snapshot->config->limits.connections;

@@ -22,6 +22,7 @@ struct access_log;
 struct credentials;
 struct exchange;
 struct metrics;
+struct redis_stores;
 
 /* Filter instances that a reload has left behind; live exchanges may still use them. */
 struct retired_instances {
@@ -70,7 +71,8 @@ struct worker {
     struct pool **pool_of;     /* by target index of `snapshot`; NULL until looked up in `pools` */
     struct list retired_pools; /* struct pool.link: endpoints that a reload has moved away from */
     struct credentials *credentials;
-    struct table mocks; /* name of target -> what its mock model remembers; local_stream.c's own */
+    struct redis_stores *stores; /* never NULL; named ones are there before instances are attached */
+    struct table mocks;          /* name of target -> what its mock model remembers; local_stream.c's own */
     struct metrics *metrics;
     struct access_log *log;
     uint64_t random; /* hash_random state */
@@ -80,7 +82,7 @@ struct worker {
     struct task feed_starved; /* hands freed held bytes to those who wait */
     bool draining;
     /* counts for tests and metrics */
-    unsigned exchange_count, client_count, upstream_count, lease_count;
+    unsigned exchange_count, client_count, upstream_count;
 };
 
 /* One worker of the process, with its loop. The snapshot is referenced; filter instances are attached. */

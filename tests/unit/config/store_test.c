@@ -1,16 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config_support.h"
 
+/* A filter that names the stores: what nobody names is refused. */
+struct user_settings {
+    struct settings settings;
+    struct setting_list stores;
+};
+static const struct setting user_table[] = {
+    {.name = "stores",
+     .type = SETTING_LIST,
+     .offset = offsetof(struct user_settings, stores),
+     .refers = "stores",
+     .help = "Where to keep it."},
+};
+static const struct settings_spec user_spec =
+    SETTINGS_SPEC("user", struct user_settings, user_table, "Names stores.", .shorthand = "stores");
+static const struct settings_registry_entry user_entries[] = {{.name = "user", .spec = &user_spec}};
+static const struct settings_registry users = {.count = ARRAY_LEN(user_entries), .entries = user_entries};
+
+#define HEAD_USING                                                                                                     \
+    "apiVersion: postern/v1\nlisteners: [{address: \"127.0.0.1:1\", filters: [u]}]\n" REST                             \
+    "credentials: [{name: entra, workload_identity: {}}]\nfilters: {u: {type: user, stores: [%s]}}\n"
+
+/* What is said about a text, "" when it is good; *ret then holds the configuration. */
+static const char *try_load(struct span text, struct buffer *lines, struct config **ret)
+{
+    struct report report;
+    report_init(&report);
+    bool good = config_load_text(SPAN("c.yaml"), text, &users, CONFIG_OFFLINE, &report, ret);
+    const char *said = printed(&report, lines);
+    report_finish(&report);
+    assert_int_equal(good, said[0] == '\0');
+    return said;
+}
+
 static struct config *load_store(const char *redis)
 {
-    struct buffer text = {0};
-    buffer_format(&text,
-                  HEAD REST
-                  "credentials: [{name: entra, workload_identity: {}}]\nstores:\n  - {name: shared, redis: %s}\n",
-                  redis);
-    buffer_append(&text, span_of("", 1));
-    struct config *config = load(buffer_span(&text).ptr, CONFIG_OFFLINE);
+    struct buffer text = {0}, lines = {0};
+    struct config *config = NULL;
+    buffer_format(&text, HEAD_USING "stores:\n  - {name: shared, redis: %s}\n", "shared", redis);
+    assert_string_equal(try_load(buffer_span(&text), &lines, &config), "");
     buffer_finish(&text);
+    buffer_finish(&lines);
     return config;
 }
 
@@ -118,31 +149,45 @@ static void wrong_stores_are_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(wrongs); i++) {
-        struct report report;
         struct config *config = NULL;
         struct buffer text = {0}, lines = {0};
-        report_init(&report);
-        buffer_format(&text,
-                      HEAD REST
-                      "credentials: [{name: entra, workload_identity: {}}]\nstores:\n  - {name: shared, redis: %s}\n",
-                      wrongs[i].redis);
-        assert_false(config_load_text(SPAN("c.yaml"), buffer_span(&text), &registry, CONFIG_OFFLINE, &report, &config));
-        const char *said = printed(&report, &lines);
+        buffer_format(&text, HEAD_USING "stores:\n  - {name: shared, redis: %s}\n", "shared", wrongs[i].redis);
+        const char *said = try_load(buffer_span(&text), &lines, &config);
         if (!strstr(said, wrongs[i].message))
             fail_msg("%s: %s", wrongs[i].redis, said);
         buffer_finish(&text);
         buffer_finish(&lines);
-        report_finish(&report);
+    }
+}
+
+static void names_and_stores_must_meet(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *names, *message;
+    } cases[] = {
+        {"", "c.yaml:8:12: store \"shared\" is used by nothing; name it where it should act or remove it"},
+        {"shred", ": no store is called \"shred\"; allowed: shared; did you mean \"shared\"?"},
+        {"shared, else", ": no store is called \"else\""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct config *config = NULL;
+        struct buffer text = {0}, lines = {0};
+        buffer_format(&text, HEAD_USING "stores:\n  - {name: shared, redis: \"redis://cache\"}\n", cases[i].names);
+        const char *said = try_load(buffer_span(&text), &lines, &config);
+        if (!strstr(said, cases[i].message))
+            fail_msg("[%s]: %s", cases[i].names, said);
+        buffer_finish(&text);
+        buffer_finish(&lines);
     }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_store_has_defaults),
-        cmocka_unit_test(urls_are_taken_apart),
-        cmocka_unit_test(everything_can_be_said),
-        cmocka_unit_test(wrong_stores_are_refused),
+        cmocka_unit_test(a_store_has_defaults),       cmocka_unit_test(urls_are_taken_apart),
+        cmocka_unit_test(everything_can_be_said),     cmocka_unit_test(wrong_stores_are_refused),
+        cmocka_unit_test(names_and_stores_must_meet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

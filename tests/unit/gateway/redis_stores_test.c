@@ -44,18 +44,39 @@ static void finish(void)
     clock_real();
 }
 
+/* A filter that names all the stores: what nobody names is refused. */
+struct user_settings {
+    struct settings settings;
+    struct setting_list stores;
+};
+static const struct setting user_table[] = {
+    {.name = "stores",
+     .type = SETTING_LIST,
+     .offset = offsetof(struct user_settings, stores),
+     .refers = "stores",
+     .help = "Where to keep it."},
+};
+static const struct settings_spec user_spec =
+    SETTINGS_SPEC("user", struct user_settings, user_table, "Names stores.", .shorthand = "stores");
+static const struct settings_registry_entry user_entries[] = {{.name = "user", .spec = &user_spec}};
+static const struct settings_registry users = {.count = ARRAY_LEN(user_entries), .entries = user_entries};
+
 /* Serves a configuration with these stores from now on; it is gone afterwards, as after a reload. */
 static void adopt(const char *list)
 {
-    static const struct settings_registry none = {0};
     struct report report;
     struct config *config = NULL;
     struct buffer text = {0};
     report_init(&report);
-    buffer_format(&text, "apiVersion: postern/v1\nlisteners: [{address: \"127.0.0.1:1\"}]\n"
-                         "targets: [{name: m, mock: {}}]\nmodels: [{name: \"*\", targets: [m]}]\n");
+    buffer_format(&text,
+                  "apiVersion: postern/v1\nlisteners: [{address: \"127.0.0.1:1\", filters: [u]}]\n"
+                  "targets: [{name: m, mock: {}}]\nmodels: [{name: \"*\", targets: [m]}]\n"
+                  "filters: {u: {type: user, stores: [%s]}}\n",
+                  strstr(list, "name: b") ? "a, b"
+                  : list[0]               ? "a"
+                                          : "");
     buffer_format(&text, list, fake->port, fake->port);
-    assert_true(config_load_text(SPAN("c.yaml"), buffer_span(&text), &none, 0, &report, &config));
+    assert_true(config_load_text(SPAN("c.yaml"), buffer_span(&text), &users, 0, &report, &config));
     struct snapshot snapshot = {.config = config};
     redis_stores_adopt(stores, &snapshot);
     config_free(config);
@@ -114,6 +135,10 @@ static void a_reload_keeps_what_it_does_not_change(void **state)
     adopt("stores: [{name: a, redis: \"redis://127.0.0.1:%u\"}]\n");
     settle();
     assert_true(redis_is_up(client("a"), SPAN("")));
+    struct redis_status status;
+    redis_store_status(store, &status);
+    assert_int_equal(status.counters.connects, 3);
+    assert_string_equal(redis_state_word(&status), "up");
     finish();
 }
 
