@@ -256,6 +256,8 @@ static void add_part(struct filter *filter, const struct limit_settings *limit, 
     state->of[state->call.count++] = limit;
     part->units = units_at_most(filter, limit, (double)state->estimate.tokens, (double)state->output);
     part->shadow = limit->shadow;
+    if (listed(&limit->per, SPAN("consumer")))
+        part->tag = filter->exchange->consumer.name;
     set_law(part, limit, filter->exchange);
     set_key(part, filter, limit, group);
 }
@@ -294,7 +296,6 @@ bool rate_limit_parts(struct filter *filter)
         return false;
     state->call.parts = ARENA_ARRAY(&exchange->arena, struct limits_part, count);
     state->of = ARENA_ARRAY(&exchange->arena, const struct limit_settings *, count);
-    state->call.tag = exchange->consumer.name;
     if (tokens && exchange->inspected) {
         estimate_request(&exchange->info, buffer_span(&exchange->body), &state->estimate);
         state->output = expected_output(filter);

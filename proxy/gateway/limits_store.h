@@ -16,7 +16,7 @@
  * renewed nor settled within LIMITS_LEASE.
  *
  * A store is a small table of functions, since there are two of them and tests put a scripted one in their place:
- * limits_memory.h is the one of this process.
+ * limits_memory.h is the one of this process, limits_redis.h the one that processes share.
  */
 #ifndef POSTERN_GATEWAY_LIMITS_STORE_H
 #define POSTERN_GATEWAY_LIMITS_STORE_H
@@ -37,14 +37,26 @@
 
 struct limits_call;
 
+/* What a part does while the store that counts it cannot be asked. Stores of this process are never lost in this way.
+ */
+enum limits_when_lost {
+    LIMITS_LOST_LEASE, /* counts here, within a slice of the limit */
+    LIMITS_LOST_OPEN,  /* grants */
+    LIMITS_LOST_CLOSED /* the call ends as LIMITS_LOST */
+};
+
 /* One limit's share in a request. */
 struct limits_part {
     /* The caller's: */
     struct limit_law law;
     struct span key; /* who is counted: the same text in every process; printable ASCII without braces or blanks */
-    uint64_t hash;   /* hash_bytes(key) */
-    uint64_t units;  /* to be reserved, at most LIMIT_AMOUNT_MAX; before the settlement: what it came to */
+    /* Parts with one tag lie together in a sharded store: the consumer's name when it is part of the key, else empty
+       (the key is its own tag). The same for each call with this key; any bytes. */
+    struct span tag;
+    uint64_t hash;  /* hash_bytes(key) */
+    uint64_t units; /* to be reserved, at most LIMIT_AMOUNT_MAX; before the settlement: what it came to */
     bool shadow;
+    enum limits_when_lost when_lost;
     /* Filled by a reservation, granted or not; the answers of refused calls tell the state without this call. */
     struct limit_answer answer;
     /* The store's own: */
@@ -64,7 +76,6 @@ enum limits_result {
 struct limits_call {
     /* The caller's: */
     uint8_t id[LIMITS_ID_BYTES]; /* unique for ever: random, or process and number */
-    struct span tag;             /* parts with one tag lie together in a sharded store: the consumer's name */
     struct limits_part *parts;   /* must live until the call is settled or has failed */
     unsigned count;
     void (*done)(struct limits_call *call, enum limits_result result); /* GRANTED, REFUSED or LOST */
