@@ -6,7 +6,8 @@ import subprocess
 import _tree
 
 findings = []
-for path in ("dev", ".ci/run"):
+scripts = sorted(str(path.relative_to(_tree.ROOT)) for path in (_tree.ROOT / "deploy").rglob("*.sh"))
+for path in ("dev", ".ci/run", *scripts):
     done = subprocess.run(["bash", "-n", path], cwd=_tree.ROOT, capture_output=True, text=True)
     findings += [f"{path}: {done.stderr}"] if done.returncode != 0 else []
     findings += [] if os.access(_tree.ROOT / path, os.X_OK) else [f"{path}: not executable"]

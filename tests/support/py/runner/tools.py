@@ -21,6 +21,8 @@ GO_NEEDED = (1, 24)
 GO_PROGRAMS = {
     "h2spec": ("github.com/summerwind/h2spec", ["af83a65f0b6273ef38bf778d400d98892e7653d8", "v2.2.1+incompatible"], "cmd/h2spec"),
     "llm-d-inference-sim": ("github.com/llm-d/llm-d-inference-sim", ["v0.10.2"], "cmd/llm-d-inference-sim"),
+    "helm": ("helm.sh/helm/v3", ["v3.19.4"], "cmd/helm"),
+    "kustomize": ("sigs.k8s.io/kustomize/kustomize/v5", ["v5.8.1"], ""),
 }
 
 
@@ -88,7 +90,7 @@ def go_program(name, module, versions, package, env):
         call(["go", "mod", "init", f"tests/{name}"], cwd=folder, env=env)
         call(["go", "mod", "edit", f"-require={module}@{version}"], cwd=folder, env=env)
         try:
-            call(["go", "build", "-mod=mod", "-o", str(paths.GO / "bin" / name), f"{module}/{package}"], cwd=folder, env=env)
+            call(["go", "build", "-mod=mod", "-o", str(paths.GO / "bin" / name), f"{module}/{package}".rstrip("/")], cwd=folder, env=env)
             return
         except RuntimeError:
             if version == versions[-1]:
