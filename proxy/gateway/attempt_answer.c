@@ -59,7 +59,8 @@ static void choose_watch(struct attempt *attempt)
         sse_init(attempt->sse, ATTEMPT_HELD_MAX);
         attempt->tap.events = ARENA_NEW(&exchange->arena, struct stream_tap);
         stream_tap_init(attempt->tap.events, &exchange->arena);
-        attempt->hide = attempt->usage_added;
+        /* Followers of a flight have asked for different things: each gets the usage chunk or does not. */
+        attempt->hide = attempt->usage_added || exchange->flight;
     } else if (is_type(attempt, SPAN("application/json"))) {
         attempt->watch = WATCH_JSON;
         attempt->tap.json = NULL;

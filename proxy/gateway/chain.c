@@ -39,6 +39,30 @@ void chain_join(struct exchange *exchange, const struct filter_use *uses, unsign
     }
 }
 
+void chain_fork(struct exchange *to, const struct filter *from)
+{
+    const struct exchange *exchange = from->exchange;
+    unsigned first = (unsigned)(from - exchange->filters), count = exchange->filter_count - first;
+    chain_init(to, count);
+    for (unsigned i = 0; i < count; i++) {
+        const struct filter *model = &exchange->filters[first + i];
+        struct filter *filter = &to->filters[to->filter_count++];
+        *filter = (struct filter){.type = model->type,
+                                  .settings = model->settings,
+                                  .instance = model->instance,
+                                  .exchange = to,
+                                  .name = model->name,
+                                  .head_seen = model->head_seen};
+        if (model->type->state_size)
+            filter->state = arena_zalloc(&to->arena, model->type->state_size);
+        to->in_body_hooks |= model->type->on_request_body != NULL;
+        to->out_body_hooks |= model->type->on_response_body != NULL;
+    }
+    to->in.phase = PHASE_REQUEST;
+    to->in.parked = to->in.runnable = true;
+    loop_post(to->worker->loop, &to->task);
+}
+
 /* ---- verdicts ---- */
 
 /* True: go on with the next filter. */

@@ -20,6 +20,12 @@ void chain_init(struct exchange *exchange, unsigned capacity);
 /* Those of `uses` that apply become part of the exchange, behind those already there. */
 void chain_join(struct exchange *exchange, const struct filter_use *uses, unsigned count);
 
+/*
+ * `to` runs what lies behind `from` in its exchange's chain: that filter itself and those after it, each with a state
+ * of its own, from on_request on; those that have seen the head see it no more. It begins in the run queue.
+ */
+void chain_fork(struct exchange *to, const struct filter *from);
+
 /* Runs on_request_head of all filters, then exchange_head_passed. */
 void chain_request_head(struct exchange *exchange);
 /* Runs on_request of all (and on_request_head of those that joined since), then exchange_request_passed. */

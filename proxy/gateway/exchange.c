@@ -7,6 +7,7 @@
 #include "gateway/attempt.h"
 #include "gateway/chain.h"
 #include "gateway/collect.h"
+#include "gateway/flight.h"
 #include "gateway/forwarded.h"
 #include "gateway/metrics.h"
 #include "gateway/respond.h"
@@ -116,7 +117,10 @@ void exchange_end(struct exchange *exchange, enum outcome outcome)
     exchange_drop_source(exchange);
     pending_cancel_all(&exchange->pendings);
     chain_end(exchange, outcome);
-    if (!exchange->listener->admin) {
+    if (exchange->flight) {
+        metrics_flight(exchange);
+        flight_ended(exchange);
+    } else if (!exchange->listener->admin) {
         access_log_write(exchange, outcome);
         metrics_exchange(exchange, outcome);
     }
@@ -249,7 +253,8 @@ void exchange_client_failed(struct exchange *exchange, enum fault why, const cha
     if (exchange->state == EXCHANGE_DONE)
         return;
     /* It has all it needs, unless a filter still holds it up. */
-    bool fine = attempts_finished_well(exchange->attempts) && exchange->response_started && !exchange->out.parked;
+    bool whole = attempts_finished_well(exchange->attempts) || exchange->answer_whole;
+    bool fine = whole && exchange->response_started && !exchange->out.parked;
     if (!fine) {
         exchange->fault = why == FAULT_NONE ? FAULT_CLIENT_GONE : why;
         exchange->fault_detail = span_str(reason);

@@ -99,6 +99,8 @@ struct exchange {
     bool streaming_body; /* the body goes to the target as it comes */
     bool stateful;       /* must go to one certain target */
 
+    struct flight *flight; /* runs for those who follow it (gateway/flight.h), not for a client of its own; or NULL */
+
     /* the chain */
     struct filter *filters;
     unsigned filter_count;
@@ -131,6 +133,8 @@ struct exchange {
     bool operation_streams;    /* the request asked for a stream */
     struct answer_facts facts; /* usage, model, finish reasons, delivered text; of the attempt that served */
     bool usage_estimated;      /* the answer passed opaque (compressed): its usage is not known */
+    bool answer_whole;         /* a local source has given the last event: a client may leave */
+    bool usage_free;           /* `facts.usage` tells what an answer cost once; this exchange cost nothing */
     bool mid_event;            /* the beginning of an event has gone out: a broken stream can only be cut */
     uint64_t bytes_in, bytes_out;
     uint64_t content_events; /* of an event stream, so far */

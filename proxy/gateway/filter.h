@@ -12,6 +12,9 @@
  * filter_pending(filter)'s list, so that it is cancelled when the exchange ends. Its completion calls exactly one of
  * filter_continue, filter_answer..., filter_fail; these only mark the exchange runnable, the loop's run queue goes on
  * *after* the waiting filter (its hook is not called again).
+ *
+ * A filter behind one that shares calls (gateway/flight.h) also runs in the shared call's own exchange: with another
+ * state, and without on_request_head if it has seen the first client's head.
  */
 #ifndef POSTERN_GATEWAY_FILTER_H
 #define POSTERN_GATEWAY_FILTER_H

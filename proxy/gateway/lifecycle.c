@@ -190,7 +190,7 @@ static void obey(struct served_worker *served)
     }
     if (order >= CUTTING)
         cut(worker);
-    if (order >= DRAINING && (order >= CUTTING || served_clients(worker) == 0))
+    if (order >= DRAINING && (order >= CUTTING || (served_clients(worker) == 0 && worker->flight_count == 0)))
         loop_stop(worker->loop);
 }
 

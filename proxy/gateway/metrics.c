@@ -277,7 +277,7 @@ static void record_tries(const struct recording *r)
     record_tokens(r);
 }
 
-void metrics_exchange(const struct exchange *exchange, enum outcome outcome)
+static struct recording recording_of(const struct exchange *exchange)
 {
     const struct operation *operation = exchange->call.operation;
     const struct attempts *attempts = exchange->attempts;
@@ -291,6 +291,19 @@ void metrics_exchange(const struct exchange *exchange, enum outcome outcome)
         r.model = exchange->model->name;
     if (attempts && attempts->next)
         r.to = attempts->order[attempts->next - 1];
+    return r;
+}
+
+void metrics_flight(const struct exchange *flown)
+{
+    struct recording r = recording_of(flown);
+    if (r.to)
+        record_tries(&r);
+}
+
+void metrics_exchange(const struct exchange *exchange, enum outcome outcome)
+{
+    struct recording r = recording_of(exchange);
     if (LIKELY(is_usual(exchange, outcome))) {
         record_usual(&r);
         return;

@@ -24,6 +24,8 @@ MUST_CHECK struct metrics *metrics_create(struct metrics_hub *hub);
 
 /* One exchange has ended: requests, tokens, durations, attempts, faults. */
 void metrics_exchange(const struct exchange *exchange, enum outcome outcome);
+/* A flown exchange has ended: its attempts, tokens and durations; its followers count as requests themselves. */
+void metrics_flight(const struct exchange *flown);
 /* A client's HTTP/2 connection ends because it passed a limit; `limit` is a static name of http/h2_limits.h. */
 void metrics_http2_limit(struct worker *worker, const char *limit);
 /*

@@ -6,6 +6,7 @@
 #include "gateway/chain.h"
 #include "gateway/collect.h"
 #include "gateway/exchange.h"
+#include "gateway/flight.h"
 #include "gateway/snapshot.h"
 #include "gateway/worker.h"
 #include "openai/errors.h"
@@ -229,6 +230,8 @@ void exchange_response_body_passed(struct exchange *exchange, struct span bytes,
         return;
     /* An answer without a body has left the client's stream with its head; its source still tells the end. */
     struct stream *client = exchange->client;
+    if (hidden && exchange->flight && client)
+        flight_hidden(exchange->flight, bytes);
     if (client && bytes.len && !hidden && !exchange->response_complete) {
         exchange->bytes_out += bytes.len;
         client->ops->body(client, bytes);

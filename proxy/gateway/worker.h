@@ -81,6 +81,7 @@ struct worker {
     char date[32];
     struct task feed_starved; /* hands freed held bytes to those who wait */
     bool draining;
+    unsigned flight_count; /* flown exchanges: they have no client whose leaving ends them */
     /* counts for tests and metrics */
     unsigned exchange_count, client_count, upstream_count;
 };
