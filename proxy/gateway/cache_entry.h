@@ -44,11 +44,13 @@ enum cache_form {
 struct cache_facts {
     enum operation_id operation;
     enum cache_form form;
-    unsigned status;      /* of HTTP: 200 */
-    uint64_t created;     /* µs since 1970: from when the answer's age counts */
-    uint64_t fresh;       /* µs from `created` for which it may be served without asking */
-    uint64_t latency;     /* µs that the upstream took for it, whole */
-    struct usage usage;   /* as the upstream reported */
+    unsigned status;    /* of HTTP: 200 */
+    uint64_t created;   /* µs since 1970: from when the answer's age counts */
+    uint64_t fresh;     /* µs from `created` for which it may be served without asking */
+    uint64_t latency;   /* µs that the upstream took for it, whole */
+    struct usage usage; /* as the upstream reported */
+    /* EVENTS: what of the body only clients that asked for include_usage get (replay_facts of openai/replay.h). */
+    uint64_t usage_start, usage_end;
     struct span type;     /* Content-Type */
     struct span served;   /* the model as the upstream named it */
     struct span model;    /* the alias that was asked for: a tag to purge by */

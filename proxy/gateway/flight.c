@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/flight.h"
+
 #include <stdlib.h>
 
 #include "base/memory.h"

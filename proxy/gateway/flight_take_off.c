@@ -34,8 +34,6 @@ static void copy_request(struct message *to, const struct message *from, struct 
     to->authority = arena_copy(arena, from->authority);
     to->scheme = arena_copy(arena, from->scheme);
     copy_fields(&to->fields, &from->fields, arena);
-    /* The answer is kept and read: it must come as it is. */
-    (void)fields_remove(&to->fields, FIELD_ACCEPT_ENCODING);
 }
 
 static void copy_call(struct api_call *to, const struct api_call *from, struct arena *arena)
