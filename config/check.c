@@ -7,6 +7,25 @@
 
 /* listeners */
 
+/* A filter of this listener that answers everything itself: no model of ours is behind it. */
+static bool serves(const struct config *config, const struct config_listener *listener)
+{
+    for (size_t i = 0; i < listener->filters.count; i++) {
+        const struct settings_variant *filter = config_filter(config, listener->filters.items[i]);
+        if (filter && filter->entry && (filter->entry->flags & SETTINGS_SERVES))
+            return true;
+    }
+    return false;
+}
+
+static bool all_serve(const struct config *config)
+{
+    for (size_t i = 0; i < config->listener_count; i++)
+        if (!serves(config, &config->listeners[i]))
+            return false;
+    return config->listener_count > 0;
+}
+
 /* The filter that authenticates, or NULL. *ret_sure: false if one of the filters could not be read. */
 static const struct settings_variant *authenticating(const struct config *config,
                                                      const struct config_listener *listener, bool *ret_sure)
@@ -30,7 +49,8 @@ static void check_entry(const struct config *config, const struct config_listene
         report_error(report, settings_place(&listener->settings, "anonymous"),
                      "\"anonymous: true\" contradicts filter \"%.*s\", which authenticates; remove one of them",
                      SPAN_ARG(filter->name));
-    else if (!filter && sure && listener->address.text.len && !listener->address.local && !listener->anonymous)
+    else if (!filter && sure && !serves(config, listener) && listener->address.text.len && !listener->address.local &&
+             !listener->anonymous)
         report_error(
             report, settings_place(&listener->settings, "address"),
             "others can reach %.*s: name a filter that authenticates, or say \"anonymous: true\" to serve anyone",
@@ -160,8 +180,8 @@ void check_config(struct config *config, struct report *report)
     for (size_t i = 0; i < config->listener_count; i++)
         check_entry(config, &config->listeners[i], report);
     check_admin_address(config, report);
-    if (config->model_count == 0 && config->passthrough_count == 0 && !settings_given(&config->settings, "models") &&
-        !settings_given(&config->settings, "passthrough"))
+    if (!all_serve(config) && config->model_count == 0 && config->passthrough_count == 0 &&
+        !settings_given(&config->settings, "models") && !settings_given(&config->settings, "passthrough"))
         report_error(report, settings_place(&config->settings, NULL),
                      "no \"models\" and no \"passthrough\": there is nothing clients could ask for");
     for (size_t i = 0; i < config->model_count; i++)

@@ -205,7 +205,8 @@ struct settings_spec {
 
 /* What `filters:` may name: main builds it from filters/registry.c. */
 enum settings_registry_flags {
-    SETTINGS_AUTHENTICATES = 1 /* whoever passes is known: satisfies the rule for listeners that others can reach */
+    SETTINGS_AUTHENTICATES = 1, /* whoever passes is known: satisfies the rule for listeners that others can reach */
+    SETTINGS_SERVES = 2         /* answers everything itself: its listener needs no models, and opens none */
 };
 struct settings_registry_entry {
     const char *name; /* the type: "headers" */

@@ -16,4 +16,19 @@ static const struct filter_type *const types[] = {
     &filter_headers,
 };
 
+const struct settings_registry *filter_settings(void)
+{
+    static struct settings_registry_entry entries[ARRAY_LEN(types)];
+    static struct settings_registry registry = {.entries = entries};
+    if (registry.count)
+        return &registry;
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        entries[i] = (struct settings_registry_entry){.name = types[i]->name,
+                                                      .spec = types[i]->settings,
+                                                      .flags = (types[i]->authenticates ? SETTINGS_AUTHENTICATES : 0u) |
+                                                               (types[i]->serves ? SETTINGS_SERVES : 0u)};
+    registry.count = ARRAY_LEN(types);
+    return &registry;
+}
+
 const struct filter_registry filter_registry = {.types = types, .count = ARRAY_LEN(types), .admin = &filter_admin};

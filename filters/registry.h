@@ -9,4 +9,7 @@
 
 extern const struct filter_registry filter_registry;
 
+/* The settings of all filters a configuration may name. The first call makes the list: before there are threads. */
+const struct settings_registry *filter_settings(void);
+
 #endif

@@ -4,21 +4,9 @@
 #include "command/command.h"
 #include "filters/registry.h"
 
-#define TYPES_MAX 32
-
 const struct settings_registry *command_settings(void)
 {
-    static struct settings_registry_entry entries[TYPES_MAX];
-    static struct settings_registry registry = {.entries = entries};
-    if (registry.count)
-        return &registry;
-    for (size_t i = 0; i < filter_registry.count && i < TYPES_MAX; i++) {
-        const struct filter_type *type = filter_registry.types[i];
-        entries[i] = (struct settings_registry_entry){
-            .name = type->name, .spec = type->settings, .flags = type->authenticates ? SETTINGS_AUTHENTICATES : 0};
-        registry.count++;
-    }
-    return &registry;
+    return filter_settings();
 }
 
 static void print_report(const struct report *report)

@@ -13,7 +13,7 @@ static bool reflects(struct span method)
 void asked_operation(struct exchange *exchange)
 {
     struct message *request = &exchange->request;
-    if (exchange->listener->admin)
+    if (exchange->listener->admin || exchange->listener->serves)
         return;
     exchange->call_fault =
         operation_match(request->method_text, request->path, request->query, &exchange->arena, &exchange->call);
@@ -56,6 +56,11 @@ enum fault asked_reader(struct exchange *exchange, struct span *ret_message)
     const struct operation *operation = exchange->call.operation;
     const struct message *request = &exchange->request;
     *ret_message = (struct span){0};
+    if (exchange->listener->serves) {
+        exchange->inspected = true;
+        bool large = request->framing == BODY_LENGTH && request->body_length > exchange->snapshot->config->limits.body;
+        return large ? FAULT_BODY_TOO_LARGE : FAULT_NONE;
+    }
     exchange->inspected = operation && (operation->flags & OPERATION_INSPECTED) && request->method != HTTP_GET &&
                           request->method != HTTP_HEAD && request->method != HTTP_DELETE;
     if (!exchange->inspected)

@@ -51,7 +51,7 @@ static void collect(struct exchange *exchange, struct span bytes)
         exchange_starve(exchange);
     }
     buffer_append(&exchange->body, bytes);
-    if (request_feed(exchange->reader, bytes) != FAULT_NONE)
+    if (exchange->reader && request_feed(exchange->reader, bytes) != FAULT_NONE)
         reader_failed(exchange);
 }
 
@@ -194,7 +194,7 @@ static bool find_model(struct exchange *exchange)
 static void request_phase(struct exchange *exchange)
 {
     exchange->body_at = clock_monotonic();
-    if (exchange->inspected) {
+    if (exchange->reader) {
         if (request_finish(exchange->reader) != FAULT_NONE) {
             reader_failed(exchange);
             return;
@@ -202,7 +202,7 @@ static void request_phase(struct exchange *exchange)
         exchange->operation_streams = exchange->info.stream;
     }
     exchange_enter(exchange, EXCHANGE_REQUEST);
-    if (!exchange->passthrough && !find_model(exchange))
+    if (!exchange->passthrough && !exchange->listener->serves && !find_model(exchange))
         return;
     const struct filter_list *filters = asked_filters(exchange);
     if (filters)
@@ -216,6 +216,10 @@ void exchange_request_passed(struct exchange *exchange)
     const struct model_target **order = NULL;
     const struct model_target *only;
     unsigned count = 1;
+    if (exchange->listener->serves) {
+        respond_fault(exchange, FAULT_UNKNOWN_PATH);
+        return;
+    }
     if (asked_only_target(exchange, &only) != FAULT_NONE) {
         respond_fault(exchange, FAULT_STATEFUL_TARGET);
         return;

@@ -61,6 +61,12 @@ struct filter_type {
     size_t state_size;
     unsigned needs, gives; /* filter_bits */
     bool authenticates;    /* a listener that is not loopback must name one of these */
+    /*
+     * The listener is there for this filter: every request is its own, whatever the path, and no model is behind it. It
+     * stands last in the listener's list. Its bodies are collected whole, within limits.body, and lie in exchange->body
+     * at on_request, which must answer or fail.
+     */
+    bool serves;
 
     /*
      * Once per instance when a snapshot is built, before any worker sees it: cross-checks that the settings table

@@ -70,6 +70,26 @@ static unsigned check_order(struct builder *b, const struct settings *place, con
     return given;
 }
 
+/* A filter that serves is what its listener is for: nothing can follow it, and a model is no place for it. */
+static bool serves(struct builder *b, const struct settings *place, const struct filter_list *list, bool listener)
+{
+    bool found = false;
+    for (unsigned i = 0; i < list->count; i++) {
+        if (!list->uses[i].type->serves)
+            continue;
+        found = true;
+        if (!listener)
+            report_error(b->report, settings_place(place, "filters"),
+                         "filter \"%.*s\" serves requests of its own; name it at a listener",
+                         SPAN_ARG(list->uses[i].name));
+        else if (i + 1 < list->count)
+            report_error(b->report, settings_place(place, "filters"),
+                         "filter \"%.*s\" answers everything: no filter behind it has an effect; name it last",
+                         SPAN_ARG(list->uses[i].name));
+    }
+    return found;
+}
+
 static void check_reach(struct builder *b, const struct listener_use *listener, const struct settings *place,
                         const struct filter_list *list)
 {
@@ -215,6 +235,7 @@ static void build_model(struct builder *b, struct model_route *route, const stru
     route->name = config->name;
     route->wildcard = span_ends_with(config->name, SPAN("*"));
     route->filters = filters_of(b, &config->filters);
+    (void)serves(b, &config->settings, &route->filters, false);
     route->targets = ARENA_ARRAY(&snapshot->arena, struct model_target, config->target_count + 1);
     for (size_t i = 0; i < config->target_count; i++) {
         const struct config_model_target *entry = &config->targets[i];
@@ -257,6 +278,7 @@ static void build_models(struct builder *b)
         route->path = from->path;
         route->target = snapshot->plain[from->target_index];
         route->filters = filters_of(b, &from->filters);
+        (void)serves(b, &from->settings, &route->filters, false);
         if (route->filters.count > snapshot->filters_most)
             snapshot->filters_most = route->filters.count;
     }
@@ -278,6 +300,7 @@ static void build_listeners(struct builder *b, const struct filter_type *admin_t
         use->filters = filters_of(b, &use->config->filters);
         if (use->config->stateful_target.len)
             use->stateful = plain_target(snapshot, use->config->stateful_target);
+        use->serves = serves(b, &use->config->settings, &use->filters, true);
         unsigned given = check_order(b, &use->config->settings, &use->filters, 0);
         check_reach(b, use, &use->config->settings, &use->filters);
         for (unsigned m = 0; m < snapshot->model_count; m++) {

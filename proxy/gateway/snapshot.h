@@ -41,6 +41,7 @@ struct listener_use {
     struct filter_list filters;
     bool admin;   /* serves only what its filters answer; no access-log line, no operations */
     bool control; /* the control socket: may change things */
+    bool serves;  /* its last filter answers everything (struct filter_type) */
     unsigned index;
     const struct model_target *stateful; /* where stateful operations without a model go; NULL: nowhere sure */
 };
