@@ -374,6 +374,15 @@ MUST_CHECK bool config_load(const char *path, const struct settings_registry *fi
  * to ".". */
 MUST_CHECK bool config_load_text(struct span name, struct span text, const struct settings_registry *filters,
                                  unsigned flags, struct report *report, struct config **ret);
+/* One file of a directory, in memory. */
+struct config_text {
+    struct span name, text;
+};
+/* The same from the files of a directory: those whose names a directory's reader takes, in the order of their names,
+ * merged. */
+MUST_CHECK bool config_load_texts(const struct config_text *texts, size_t count,
+                                  const struct settings_registry *filters, unsigned flags, struct report *report,
+                                  struct config **ret);
 /* NULL is allowed. Wipes secrets. */
 void config_free(struct config *config);
 

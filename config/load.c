@@ -99,6 +99,15 @@ bool config_load_text(struct span name, struct span text, const struct settings_
     return finish(config, root, filters, flags, report, errors, ret);
 }
 
+bool config_load_texts(const struct config_text *texts, size_t count, const struct settings_registry *filters,
+                       unsigned flags, struct report *report, struct config **ret)
+{
+    size_t errors = report->errors;
+    struct config *config = create((struct span){0});
+    struct node *root = source_texts(&config->arena, texts, count, report);
+    return finish(config, root, filters, flags, report, errors, ret);
+}
+
 void config_free(struct config *config)
 {
     if (!config)

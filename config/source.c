@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "config/config.h"
 
 struct node *source_text(struct arena *arena, struct span name, struct span text, struct report *report)
 {
@@ -74,16 +75,29 @@ static struct node *read_file(struct arena *arena, struct span path, size_t *tot
     return root;
 }
 
+static bool takes_name(struct span name)
+{
+    return name.len && name.ptr[0] != '.' &&
+           (span_ends_with(name, SPAN(".yaml")) || span_ends_with(name, SPAN(".yml")));
+}
+
 static int takes(const struct dirent *entry)
 {
-    struct span name = span_str(entry->d_name);
-    return name.ptr[0] != '.' && (span_ends_with(name, SPAN(".yaml")) || span_ends_with(name, SPAN(".yml")));
+    return takes_name(span_str(entry->d_name));
 }
 
 /* By bytes, not by locale: the same order on every machine. */
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
     return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* Of equal beginnings the shorter comes first. */
+static int by_bytes(struct span a, struct span b)
+{
+    size_t shorter = a.len < b.len ? a.len : b.len;
+    int order = shorter ? memcmp(a.ptr, b.ptr, shorter) : 0;
+    return order ? order : a.len < b.len ? -1 : a.len > b.len;
 }
 
 static struct node *merge_files(struct arena *arena, struct span directory, struct dirent **entries, int count,
@@ -134,4 +148,43 @@ struct node *source_read(struct arena *arena, const char *path, struct report *r
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
         return read_directory(arena, kept, report);
     return read_file(arena, kept, &total, report);
+}
+
+/* ---- the same in memory ---- */
+
+/* Where the directory's reader would find it: after those with smaller names. */
+static const struct config_text *next_text(const struct config_text *texts, size_t count,
+                                           const struct config_text *before)
+{
+    const struct config_text *next = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const struct config_text *text = &texts[i];
+        bool later = takes_name(text->name) && (!before || by_bytes(text->name, before->name) > 0);
+        if (later && (!next || by_bytes(text->name, next->name) < 0))
+            next = text;
+    }
+    return next;
+}
+
+struct node *source_texts(struct arena *arena, const struct config_text *texts, size_t count, struct report *report)
+{
+    struct node *merged = NULL;
+    size_t total = 0, taken = 0;
+    for (const struct config_text *text = NULL; (text = next_text(texts, count, text)) && taken < SOURCE_FILES;
+         taken++) {
+        total += text->text.len;
+        if (total > TREE_BYTES) {
+            report_error(report, whole(text->name), "all files together are larger than %zu MiB",
+                         TREE_BYTES / 1024 / 1024);
+            return NULL;
+        }
+        struct node *root = source_text(arena, arena_copy(arena, text->name), text->text, report);
+        if (root && merged)
+            tree_merge(merged, root, report);
+        else if (root)
+            merged = root;
+    }
+    if (taken == 0)
+        report_error(report, PLACE_NONE, "no *.yaml or *.yml file");
+    return merged;
 }

@@ -19,5 +19,10 @@
 MUST_CHECK struct node *source_read(struct arena *arena, const char *path, struct report *report);
 /* The same from a text. */
 MUST_CHECK struct node *source_text(struct arena *arena, struct span name, struct span text, struct report *report);
+struct config_text;
+/* The same from several, as from the files of a directory: dotfiles and other endings are skipped, the rest merged in
+ * the order of their names. */
+MUST_CHECK struct node *source_texts(struct arena *arena, const struct config_text *texts, size_t count,
+                                     struct report *report);
 
 #endif

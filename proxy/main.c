@@ -23,7 +23,9 @@ struct command_entry {
 static int command_help(int argc, char **argv);
 
 static const struct command_entry commands[] = {
-    {"run", "run --config PATH", "serve the configuration in PATH, a file or a directory", command_run},
+    {"run", "run --config PATH [--log-level LEVEL]", "serve the configuration in PATH, a file or a directory",
+     command_run},
+    {"inject", "inject --config PATH", "serve the admission webhook that PATH configures", command_inject},
     {"demo", "demo", "serve on 127.0.0.1:4610 with the embedded mock model, no configuration needed", command_demo},
     {"check", "check [--offline] PATH", "say everything that is wrong with a configuration", command_check},
     {"explain", "explain [SETTING]", "document a setting, e.g. postern explain targets.azure", command_explain},

@@ -19,9 +19,28 @@ _Static_assert(ARRAY_LEN(level_names) == LOG_DEBUG + 1, "every level has a name"
 static atomic_int log_level_now = LOG_INFO;
 static atomic_int log_format_now = LOG_TEXT;
 
-void log_configure(enum log_level level, enum log_format format)
+static atomic_bool log_level_pinned;
+
+void log_pin(enum log_level level)
 {
     atomic_store(&log_level_now, (int)level);
+    atomic_store(&log_level_pinned, true);
+}
+
+bool log_level_of(const char *name, enum log_level *ret)
+{
+    for (size_t i = 0; i < ARRAY_LEN(level_names); i++)
+        if (strcmp(name, level_names[i]) == 0) {
+            *ret = (enum log_level)i;
+            return true;
+        }
+    return false;
+}
+
+void log_configure(enum log_level level, enum log_format format)
+{
+    if (!atomic_load(&log_level_pinned))
+        atomic_store(&log_level_now, (int)level);
     atomic_store(&log_format_now, (int)format);
 }
 

@@ -19,6 +19,10 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };
 
 void log_configure(enum log_level level, enum log_format format);
+/* This level from now on, whatever log_configure says: the command line's. */
+void log_pin(enum log_level level);
+/* "error", "warning", "info", "debug". False for anything else. */
+bool log_level_of(const char *name, enum log_level *ret);
 /* Whether lines of this level are written: guard for costly arguments. */
 bool log_enabled(enum log_level level);
 /* `area` is a short lower-case word: the part that speaks (tls, pool, config). A line is cut at 2 KiB. */

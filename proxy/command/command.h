@@ -11,6 +11,7 @@
 #include "gateway/snapshot.h"
 
 int command_run(int argc, char **argv);
+int command_inject(int argc, char **argv);
 int command_demo(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_explain(int argc, char **argv);

@@ -37,24 +37,70 @@ static void say_ready(const struct snapshot *snapshot, void *arg)
               snapshot->model_count == 1 ? "" : "s", snapshot->target_count, snapshot->target_count == 1 ? "" : "s");
 }
 
-int command_run(int argc, char **argv)
+/* `run` and `inject` take the same options. NULL: they do not fit, *ret has the exit code. */
+static const char *read_options(int argc, char **argv, int *ret)
 {
     const char *path = NULL;
+    enum log_level level;
     for (int i = 1; i < argc; i++) {
         struct span argument = span_str(argv[i]);
-        if ((span_equal(argument, SPAN("--config")) || span_equal(argument, SPAN("-c"))) && i + 1 < argc)
+        if ((span_equal(argument, SPAN("--config")) || span_equal(argument, SPAN("-c"))) && i + 1 < argc) {
             path = argv[++i];
-        else if (span_starts_with(argument, SPAN("--config=")))
+        } else if (span_starts_with(argument, SPAN("--config="))) {
             path = argv[i] + 9;
-        else
-            return command_usage("run", "one configuration is wanted, by --config PATH");
+        } else if (span_equal(argument, SPAN("--log-level")) && i + 1 < argc && log_level_of(argv[i + 1], &level)) {
+            log_pin(level);
+            i++;
+        } else {
+            bool log = span_equal(argument, SPAN("--log-level"));
+            *ret = command_usage(argv[0], log ? "--log-level wants error, warning, info or debug"
+                                              : "one configuration is wanted, by --config PATH");
+            return NULL;
+        }
     }
-    if (!path || !*path)
-        return command_usage("run", "a configuration is needed; for a try without one there is \"postern demo\"");
+    if (path && *path)
+        return path;
+    *ret = command_usage(argv[0], "a configuration is needed; for a try without one there is \"postern demo\"");
+    return NULL;
+}
+
+int command_run(int argc, char **argv)
+{
+    int code;
+    const char *path = read_options(argc, argv, &code);
+    if (!path)
+        return code;
+    struct snapshot *snapshot = command_load(path, 0);
+    return snapshot ? serve(snapshot, path, say_ready, NULL) : 1;
+}
+
+/* ---- inject ---- */
+
+static bool has_injector(const struct snapshot *snapshot)
+{
+    for (unsigned i = 0; i < snapshot->listener_count; i++)
+        if (snapshot->listeners[i].serves)
+            return true;
+    return false;
+}
+
+int command_inject(int argc, char **argv)
+{
+    int code;
+    const char *path = read_options(argc, argv, &code);
+    if (!path)
+        return code;
     struct snapshot *snapshot = command_load(path, 0);
     if (!snapshot)
         return 1;
-    return serve(snapshot, path, say_ready, NULL);
+    if (has_injector(snapshot))
+        return serve(snapshot, path, say_ready, NULL);
+    (void)fprintf(stderr,
+                  "postern inject: no listener of %s has the filter \"inject\"; see \"postern explain "
+                  "filters.inject\"\n",
+                  path);
+    snapshot_unref(snapshot);
+    return 1;
 }
 
 /* ---- demo ---- */

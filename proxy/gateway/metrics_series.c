@@ -109,6 +109,11 @@ const struct metrics_family metrics_families[METRIC_FAMILY_COUNT] = {
                              METRICS_COUNTER, LABELS(2, "filter", "basis")},
     [METRIC_ESTIMATE_RATIO] = {"postern_estimate_ratio", "Estimated tokens of input over those that were reported.",
                                BOUNDS(ratio_bounds), LABELS(1, "model"), .micros = true},
+    [METRIC_INJECT_REVIEWS] = {"postern_inject_reviews_total",
+                               "Admission reviews answered: patched, allowed, untouched, denied or malformed.",
+                               METRICS_COUNTER, LABELS(2, "webhook", "result")},
+    [METRIC_INJECT_WARNINGS] = {"postern_inject_warnings_total", "Warnings about pods that were injected.",
+                                METRICS_COUNTER, LABELS(1, "warning")},
     [METRIC_DROPPED] = {"postern_metrics_dropped_total", "Values not counted because there are too many series.",
                         METRICS_COUNTER, NO_LABELS},
 };
