@@ -16,8 +16,12 @@
  * sink cannot be confused. It may change between versions of the program: CANONICAL_VERSION belongs into what is made
  * of it.
  *
- * Linear in the text but for the sorting of members. Memory: none up to CANONICAL_NODES_INSIDE names and values, then
- * 16 bytes for each.
+ * For texts that have been validated before, as each inspected body has (openai/request.h): structure is checked on the
+ * way, UTF-8, control bytes and superfluous zeros are not. Texts that are no JSON may be taken for such, but not for
+ * any other value.
+ *
+ * Linear in the text but for members that come in another order than the form's. Memory: none for a text of 8 KB;
+ * above, up to four times its size while the call lasts.
  */
 #ifndef POSTERN_OPENAI_CANONICAL_H
 #define POSTERN_OPENAI_CANONICAL_H
@@ -28,11 +32,9 @@
 #include "base/span.h"
 
 #define CANONICAL_VERSION 1
-/* Names, values and ends of containers in one text; more are not taken. */
-#define CANONICAL_NODES_LIMIT ((size_t)1 << 20)
-/* So many are kept on the stack. */
-#define CANONICAL_NODES_INSIDE ((size_t)384)
-/* Open containers; as of inspected bodies (openai/request.h). */
+/* Bytes of a text. */
+#define CANONICAL_TEXT_LIMIT ((size_t)64 * 1024 * 1024)
+/* Open containers; as of inspected bodies. */
 #define CANONICAL_DEPTH_LIMIT 512
 
 enum canonical_result {
@@ -40,18 +42,17 @@ enum canonical_result {
     CANONICAL_NOT_JSON,  /* or nested more deeply than CANONICAL_DEPTH_LIMIT */
     CANONICAL_DUPLICATE, /* a name twice in one object: readers differ in what that means, so it has no value */
     CANONICAL_EXTREME,   /* a number whose exponent is beyond 18 digits */
-    CANONICAL_TOO_LARGE  /* above CANONICAL_NODES_LIMIT, or 4 GiB */
+    CANONICAL_TOO_LARGE  /* above CANONICAL_TEXT_LIMIT, or deep objects whose members are out of order on each level */
 };
 
-/* Takes the next bytes of the form: pieces of up to some kilobytes, long strings whole. They vanish after the call. */
+/* Takes the form; it vanishes after the call. */
 typedef void canonical_sink_fn(void *arg, struct span bytes);
 
 /*
- * Feeds the form of the one JSON text to `sink`. If it is an object, its members of the `without_count` decoded names
- * in `without` (at most CANONICAL_WITHOUT) are left out: their values are validated, but not looked into. After any
- * other result than GOOD what the sink was given is worth nothing.
+ * Feeds the form of the one JSON text to `sink`, once; not after any other result than GOOD. If it is an object, its
+ * members of the `without_count` decoded names in `without` are left out: their values are passed over, their names
+ * still count as names. No name in `without` may hold a quote or a backslash.
  */
-#define CANONICAL_WITHOUT 16
 MUST_CHECK enum canonical_result canonical_feed(struct span text, const struct span *without, size_t without_count,
                                                 canonical_sink_fn *sink, void *arg);
 
