@@ -34,8 +34,8 @@ struct member {
 };
 
 struct canon {
-    const char *end; /* of the text */
-    char *at, *out;
+    const char *end; /* of the text; behind a `}` or `]`, see walk */
+    char *out;
     size_t out_size;
     struct member *members; /* of the objects under way, innermost last */
     size_t member_count, member_cap;
@@ -50,33 +50,42 @@ struct canon {
     char out_inside[OUT_INSIDE];
 };
 
+/* Where the walk is: in the text (NULL: it has failed) and in the form. Two registers. */
+struct place {
+    const char *p;
+    char *at;
+};
+
 /* ---- small parts ---- */
 
-static const char *bad(struct canon *c, enum canonical_result result)
+static struct place bad(struct canon *c, enum canonical_result result)
 {
     c->result = result;
-    return NULL;
+    return (struct place){0};
 }
 
-static inline const char *blank(const struct canon *c, const char *p)
+/* The text goes on at `p`, and does not end in blanks. */
+static inline const char *blank(const char *p)
 {
-    while (p < c->end && (unsigned char)*p <= ' ')
-        p++;
+    if (UNLIKELY((unsigned char)*p <= ' '))
+        while ((unsigned char)*++p <= ' ')
+            ;
     return p;
 }
 
 /* LEB128: seven bits to a byte, the last one below 0x80. */
-static inline void put_size(struct canon *c, uint64_t size)
+static inline char *put_size(char *at, uint64_t size)
 {
     for (; size >= 0x80; size >>= 7)
-        *c->at++ = (char)(size | 0x80);
-    *c->at++ = (char)size;
+        *at++ = (char)(size | 0x80);
+    *at++ = (char)size;
+    return at;
 }
 
-static inline void put(struct canon *c, const char *from, size_t len)
+static inline char *put(char *at, const char *from, size_t len)
 {
-    memcpy(c->at, from, len);
-    c->at += len;
+    memcpy(at, from, len);
+    return at + len;
 }
 
 /* ---- strings ---- */
@@ -86,9 +95,29 @@ static inline void put(struct canon *c, const char *from, size_t len)
 static inline unsigned copy_plain(char *to, const char *from)
 {
     _mm_storeu_si128((__m128i *)(void *)to, _mm_loadu_si128((const __m128i *)(const void *)from));
-    return (unsigned)__builtin_ctz((unsigned)_mm_movemask_epi8(string_marks(from)) | 1u << 16);
+    unsigned marks = (unsigned)_mm_movemask_epi8(string_marks(from));
+    return marks ? (unsigned)__builtin_ctz(marks) : 16;
+}
+
+/* Passes 64 bytes at a time as long as they are plain. */
+static inline struct place copy_blocks(const char *end, const char *p, char *at)
+{
+    for (; end - p >= 64; p += 64, at += 64) {
+        __m128i low = _mm_or_si128(string_marks(p), string_marks(p + 16));
+        __m128i high = _mm_or_si128(string_marks(p + 32), string_marks(p + 48));
+        if (_mm_movemask_epi8(_mm_or_si128(low, high)))
+            break;
+        memcpy(at, p, 64);
+    }
+    return (struct place){p, at};
 }
 #else
+static inline struct place copy_blocks(const char *end, const char *p, char *at)
+{
+    (void)end;
+    return (struct place){p, at};
+}
+
 #define ONES UINT64_C(0x0101010101010101)
 
 /* The top bits of the quotes and backslashes among 8 bytes; borrows may mark more, but only behind the first. */
@@ -128,19 +157,19 @@ static uint32_t hex4(const char *p)
 }
 
 /* As UTF-8; a lone surrogate gets the three bytes of its number, which no other text has. */
-static void put_code(struct canon *c, uint32_t code)
+static char *put_code(char *at, uint32_t code)
 {
     static const uint32_t first[] = {0, 0, 0xC0, 0xE0, 0xF0};
     if (code == '"' || code == '\\')
-        *c->at++ = '\\';
+        *at++ = '\\';
     size_t len = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
     for (size_t i = len; i-- > 1; code >>= 6)
-        c->at[i] = (char)(0x80 | (code & 0x3F));
-    c->at[0] = (char)(first[len] | code);
-    c->at += len;
+        at[i] = (char)(0x80 | (code & 0x3F));
+    at[0] = (char)(first[len] | code);
+    return at + len;
 }
 
-static const char *unicode_escape(struct canon *c, const char *p)
+static struct place unicode_escape(struct canon *c, const char *p, char *at)
 {
     if (c->end - p < 4)
         return bad(c, CANONICAL_NOT_JSON);
@@ -155,12 +184,11 @@ static const char *unicode_escape(struct canon *c, const char *p)
             p += 6;
         }
     }
-    put_code(c, code);
-    return p;
+    return (struct place){p, put_code(at, code)};
 }
 
 /* `p` is behind a backslash. */
-static const char *escape(struct canon *c, const char *p)
+static struct place escape(struct canon *c, const char *p, char *at)
 {
     static const char meanings[256] = {
         ['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
@@ -169,70 +197,80 @@ static const char *escape(struct canon *c, const char *p)
     char meaning = meanings[(unsigned char)*p];
     if (LIKELY(meaning)) {
         if (meaning == '"' || meaning == '\\')
-            *c->at++ = '\\';
-        *c->at++ = meaning;
-        return p + 1;
+            *at++ = '\\';
+        *at++ = meaning;
+        return (struct place){p + 1, at};
     }
-    return *p == 'u' ? unicode_escape(c, p + 1) : bad(c, CANONICAL_NOT_JSON);
+    return *p == 'u' ? unicode_escape(c, p + 1, at) : bad(c, CANONICAL_NOT_JSON);
+}
+
+/* plain for what is longer than 16 bytes, or at the end of the text. */
+static __attribute__((noinline)) struct place plain_far(const char *end, const char *p, char *at)
+{
+    struct place place = copy_blocks(end, p, at);
+    p = place.p;
+    at = place.at;
+    for (; end - p >= 16; p += 16, at += 16) {
+        unsigned count = copy_plain(at, p);
+        if (count < 16)
+            return (struct place){p + count, at + count};
+    }
+    while (p < end && *p != '"' && *p != '\\')
+        *at++ = *p++;
+    return (struct place){p, at};
 }
 
 /* Writes what is plain up to the next quote or backslash, where it returns; or the end. */
-static inline const char *plain(struct canon *c, const char *p)
+static inline struct place plain(const struct canon *c, const char *p, char *at)
 {
-    char *at = c->at;
-    while (LIKELY(c->end - p >= 16)) {
+    if (LIKELY(c->end - p >= 16)) {
         unsigned count = copy_plain(at, p);
-        at += count;
-        p += count;
-        if (count < 16) {
-            c->at = at;
-            return p;
-        }
+        if (LIKELY(count < 16))
+            return (struct place){p + count, at + count};
+        p += 16;
+        at += 16;
     }
-    while (p < c->end && *p != '"' && *p != '\\')
-        *at++ = *p++;
-    c->at = at;
-    return p;
+    return plain_far(c->end, p, at);
 }
 
 /* `p` is at the quote, as for all below at the first byte. */
-static const char *string(struct canon *c, const char *p)
+static inline struct place string(struct canon *c, const char *p, char *at)
 {
-    *c->at++ = '"';
-    for (p++;;) {
-        p = plain(c, p);
-        if (UNLIKELY(p == c->end))
+    *at = '"';
+    struct place place = {p + 1, at + 1};
+    for (;;) {
+        place = plain(c, place.p, place.at);
+        if (UNLIKELY(place.p == c->end))
             return bad(c, CANONICAL_NOT_JSON);
-        if (LIKELY(*p == '"')) {
-            *c->at++ = '"';
-            return p + 1;
+        if (LIKELY(*place.p == '"')) {
+            *place.at = '"';
+            return (struct place){place.p + 1, place.at + 1};
         }
-        p = escape(c, p + 1);
-        if (UNLIKELY(!p))
-            return NULL;
+        place = escape(c, place.p + 1, place.at);
+        if (UNLIKELY(!place.p))
+            return place;
     }
 }
 
-/* ---- numbers and words ---- */
+/* ---- numbers and words: what ends the text ends them ---- */
 
-static inline bool is_digit(const struct canon *c, const char *p)
+static inline bool is_digit(char c)
 {
-    return p < c->end && *p >= '0' && *p <= '9';
+    return c >= '0' && c <= '9';
 }
 
-/* The exponent written at `p`, which is behind the `e`. */
-static const char *read_exponent(struct canon *c, const char *p, int64_t *ret, bool *ret_extreme)
+/* The exponent written at `p`, which is behind the `e`. NULL: there is none. */
+static const char *read_exponent(const char *p, int64_t *ret, bool *ret_extreme)
 {
-    bool negative = p < c->end && *p == '-';
+    bool negative = *p == '-';
     uint64_t value = 0;
-    if (p < c->end && (*p == '-' || *p == '+'))
-        p++;
-    if (!is_digit(c, p))
-        return bad(c, CANONICAL_NOT_JSON);
-    while (is_digit(c, p) && *p == '0')
+    p += *p == '-' || *p == '+';
+    if (!is_digit(*p))
+        return NULL;
+    while (*p == '0')
         p++;
     const char *first = p;
-    for (; is_digit(c, p); p++)
+    for (; is_digit(*p); p++)
         value = p - first < 18 ? value * 10 + (uint64_t)(*p - '0') : value;
     *ret_extreme = p - first > 18;
     *ret = negative ? -(int64_t)value : (int64_t)value;
@@ -243,28 +281,26 @@ static const char *read_exponent(struct canon *c, const char *p, int64_t *ret, b
  * The digits that count lie in [first, last], perhaps with the point among them; `power` is that of the last of them.
  * With `first` NULL it is zero.
  */
-static void put_number(struct canon *c, bool negative, const char *first, const char *last, const char *point,
-                       int64_t power)
+static char *put_number(char *at, bool negative, const char *first, const char *last, const char *point, int64_t power)
 {
     if (!first) {
-        *c->at++ = '0';
-        return;
+        *at++ = '0';
+        return at;
     }
     bool inside = point && first < point && point < last;
-    *c->at++ = negative ? '-' : '+';
-    put_size(c, (uint64_t)power << 1 ^ (uint64_t)(power >> 63));
-    put_size(c, (uint64_t)(last - first) + 1 - inside);
-    put(c, first, (size_t)((inside ? point : last + 1) - first));
-    if (inside)
-        put(c, point + 1, (size_t)(last - point));
+    *at++ = negative ? '-' : '+';
+    at = put_size(at, (uint64_t)power << 1 ^ (uint64_t)(power >> 63));
+    at = put_size(at, (uint64_t)(last - first) + 1 - inside);
+    at = put(at, first, (size_t)((inside ? point : last + 1) - first));
+    return inside ? put(at, point + 1, (size_t)(last - point)) : at;
 }
 
-static const char *number(struct canon *c, const char *p)
+static struct place number(struct canon *c, const char *p, char *at)
 {
     bool negative = *p == '-', extreme = false;
     const char *first = NULL, *last = NULL, *point = NULL, *digits = p += negative;
     int64_t power = 0;
-    for (; is_digit(c, p) || (p < c->end && *p == '.' && !point); p++) {
+    for (; is_digit(*p) || (*p == '.' && !point); p++) {
         if (*p == '.') {
             point = p;
         } else if (*p != '0') {
@@ -275,23 +311,22 @@ static const char *number(struct canon *c, const char *p)
     if (UNLIKELY(p == digits || point == digits || point == p - 1))
         return bad(c, CANONICAL_NOT_JSON);
     const char *end = p;
-    if (p < c->end && (*p | 0x20) == 'e' && !(p = read_exponent(c, p + 1, &power, &extreme)))
-        return NULL;
+    if ((*p | 0x20) == 'e' && !(p = read_exponent(p + 1, &power, &extreme)))
+        return bad(c, CANONICAL_NOT_JSON);
     if (first && extreme)
         return bad(c, CANONICAL_EXTREME);
     /* From the last digit that counts to the point, which may be unwritten. */
     if (last)
         power += point && last > point ? point - last : (point ? point : end) - last - 1;
-    put_number(c, negative, first, last, point, power);
-    return p;
+    return (struct place){p, put_number(at, negative, first, last, point, power)};
 }
 
-static const char *word(struct canon *c, const char *p, struct span spelling)
+static inline struct place word(struct canon *c, const char *p, char *at, struct span spelling)
 {
-    if (!span_starts_with(span_of(p, (size_t)(c->end - p)), spelling))
+    if ((size_t)(c->end - p) < spelling.len || memcmp(p, spelling.ptr, spelling.len) != 0)
         return bad(c, CANONICAL_NOT_JSON);
-    *c->at++ = *p;
-    return p + spelling.len;
+    *at = *p;
+    return (struct place){p + spelling.len, at + 1};
 }
 
 /* ---- members ---- */
@@ -308,12 +343,25 @@ static struct member *push_member(struct canon *c)
     return &c->members[c->member_count++];
 }
 
+/* The first 8 bytes of a name, or all that there are, as one number; there is always room to read behind it. */
+static inline uint64_t name_begin(const char *name, uint32_t len)
+{
+    uint64_t begin;
+    memcpy(&begin, name, sizeof(begin));
+    begin = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? begin : __builtin_bswap64(begin);
+    return len >= sizeof(begin) ? begin : begin & ((UINT64_C(1) << 8 * len) - 1);
+}
+
+/* Any order will do that is the same everywhere: by length, by the first 8 bytes as a number, by the rest. */
 static inline int compare(const struct canon *c, const struct member *a, const struct member *b)
 {
     uint32_t len = a->name_end - a->start, other = b->name_end - b->start;
     if (len != other)
         return len < other ? -1 : 1;
-    return memcmp(c->out + a->start, c->out + b->start, len);
+    uint64_t left = name_begin(c->out + a->start, len), right = name_begin(c->out + b->start, len);
+    if (left != right)
+        return left < right ? -1 : 1;
+    return len <= sizeof(left) ? 0 : memcmp(c->out + a->start, c->out + b->start, len);
 }
 
 static void sort_few(const struct canon *c, struct member *members, size_t count)
@@ -356,28 +404,31 @@ static void sort_many(const struct canon *c, struct member *members, size_t coun
     }
 }
 
-/* Room for `size` bytes that are needed for a moment. */
-static char *room(struct canon *c, size_t size)
+/* Room for `size` bytes that are needed for a moment; the form ends at `at`. */
+static char *room(struct canon *c, char *at, size_t size)
 {
-    if ((size_t)(c->out + c->out_size - c->at) >= size)
-        return c->at;
+    if ((size_t)(c->out + c->out_size - at) >= size)
+        return at;
     if (!c->spare)
         c->spare = memory_alloc(c->out_size);
     return c->spare;
 }
 
-/* Puts the members into order, without those that are left out: they end with their name. */
-static bool rearrange(struct canon *c, struct member *members, size_t count, char *start)
+/*
+ * Puts the members, which lie in [start, at), into order, without those that are left out: they end with their name.
+ * Returns their new end, NULL when it failed.
+ */
+static char *rearrange(struct canon *c, struct member *members, size_t count, char *start, char *at)
 {
     count <= INSERTION ? sort_few(c, members, count) : sort_many(c, members, count);
     for (size_t i = 1; i < count; i++)
         if (UNLIKELY(compare(c, &members[i - 1], &members[i]) == 0))
-            return bad(c, CANONICAL_DUPLICATE);
-    size_t size = (size_t)(c->at - start), len = 0;
+            return bad(c, CANONICAL_DUPLICATE).at;
+    size_t size = (size_t)(at - start), len = 0;
     c->copied += size;
     if (UNLIKELY(c->copied > c->copies_most))
-        return bad(c, CANONICAL_TOO_LARGE);
-    char *to = room(c, size);
+        return bad(c, CANONICAL_TOO_LARGE).at;
+    char *to = room(c, at, size);
     for (size_t i = 0; i < count; i++) {
         const struct member *m = &members[i];
         if (m->end == m->name_end)
@@ -386,8 +437,7 @@ static bool rearrange(struct canon *c, struct member *members, size_t count, cha
         len += m->end - m->start;
     }
     memcpy(start, to, len);
-    c->at = start + len;
-    return true;
+    return start + len;
 }
 
 static bool is_left_out(const struct canon *c, const struct member *m)
@@ -400,140 +450,182 @@ static bool is_left_out(const struct canon *c, const struct member *m)
     return false;
 }
 
-/* Passes over a value, counting brackets. */
-static const char *pass(struct canon *c, const char *p)
+/* Passes over a value, counting brackets. NULL: it has no end. */
+static const char *pass(const struct canon *c, const char *p)
 {
     struct span text = span_of(p, (size_t)(c->end - p));
     uint64_t bytes = 0;
     size_t depth = 0;
-    while (p < c->end) {
+    while (p && p < c->end) {
         if (*p == '"') {
             p = string_skip(text, p, &bytes);
-            if (!p)
-                return bad(c, CANONICAL_NOT_JSON);
+        } else if (depth == 0 && (*p == ',' || *p == '}' || *p == ']')) {
+            return p;
         } else {
-            if (depth == 0 && (*p == ',' || *p == '}' || *p == ']'))
-                return p;
             depth += *p == '{' || *p == '[';
             depth -= *p == '}' || *p == ']';
             p++;
         }
-        if (depth == 0 && (p[-1] == '"' || p[-1] == '}' || p[-1] == ']'))
-            return p;
     }
-    return bad(c, CANONICAL_NOT_JSON);
+    return NULL;
 }
 
 /* ---- values ---- */
 
-static const char *value(struct canon *c, const char *p);
+static struct place other_value(struct canon *c, const char *p, char *at);
+
+/* Most are strings, which need no call. */
+static inline struct place value(struct canon *c, const char *p, char *at)
+{
+    return *p == '"' ? string(c, p, at) : other_value(c, p, at);
+}
 
 /* Name and value; *sorted is cleared when they have to move, or to go. */
-static const char *member(struct canon *c, const char *p, size_t first, bool *sorted)
+static inline struct place member(struct canon *c, const char *p, char *at, size_t first, bool *sorted)
 {
     size_t index = c->member_count;
-    struct member *m = push_member(c);
-    if (UNLIKELY(p == c->end || *p != '"'))
+    if (UNLIKELY(*p != '"'))
         return bad(c, CANONICAL_NOT_JSON);
-    m->start = (uint32_t)(c->at - c->out);
-    if (!(p = string(c, p)))
-        return NULL;
-    m->end = m->name_end = (uint32_t)(c->at - c->out);
+    struct member *m = push_member(c);
+    m->start = (uint32_t)(at - c->out);
+    struct place place = string(c, p, at);
+    if (UNLIKELY(!place.p))
+        return place;
+    m->end = m->name_end = (uint32_t)(place.at - c->out);
     if (index > first && compare(c, m - 1, m) >= 0)
         *sorted = false;
-    p = blank(c, p);
-    if (UNLIKELY(p == c->end || *p != ':'))
+    p = blank(place.p);
+    if (UNLIKELY(*p != ':'))
         return bad(c, CANONICAL_NOT_JSON);
-    p = blank(c, p + 1);
+    p = blank(p + 1);
     if (UNLIKELY(c->depth == 1 && is_left_out(c, m))) {
         *sorted = false;
-        return pass(c, p);
+        p = pass(c, p);
+        return p ? (struct place){p, place.at} : bad(c, CANONICAL_NOT_JSON);
     }
-    p = value(c, p);
-    c->members[index].end = (uint32_t)(c->at - c->out);
-    return p;
+    place = value(c, p, place.at);
+    c->members[index].end = (uint32_t)(place.at - c->out);
+    return place;
 }
 
 /* What stands behind an element: *ret_more for a comma; NULL when it is neither that nor `close`. */
-static inline const char *separator(struct canon *c, const char *p, char close, bool *ret_more)
+static inline const char *separator(const struct canon *c, const char *p, char close, bool *ret_more)
 {
-    p = blank(c, p);
-    if (UNLIKELY(p == c->end || (*p != ',' && *p != close)))
-        return bad(c, CANONICAL_NOT_JSON);
-    *ret_more = *p == ',';
-    return *ret_more ? blank(c, p + 1) : p + 1;
+    if (UNLIKELY(p == c->end))
+        return NULL;
+    p = blank(p);
+    if (LIKELY(*p == ',')) {
+        *ret_more = true;
+        return blank(p + 1);
+    }
+    *ret_more = false;
+    return LIKELY(*p == close) ? p + 1 : NULL;
 }
 
-static const char *object(struct canon *c, const char *p)
+static struct place object(struct canon *c, const char *p, char *at)
 {
-    size_t first = c->member_count;
+    size_t first = c->member_count, start = (size_t)(at + 1 - c->out);
     bool sorted = true, more = true;
-    *c->at++ = '{';
-    size_t start = (size_t)(c->at - c->out);
-    p = blank(c, p + 1);
-    if (p < c->end && *p == '}') {
+    *at = '{';
+    struct place place = {blank(p + 1), at + 1};
+    if (*place.p == '}') {
         more = false;
-        p++;
+        place.p++;
     }
     while (more) {
-        p = member(c, p, first, &sorted);
-        if (UNLIKELY(!p || !(p = separator(c, p, '}', &more))))
-            return NULL;
+        place = member(c, place.p, place.at, first, &sorted);
+        if (UNLIKELY(!place.p))
+            return place;
+        place.p = separator(c, place.p, '}', &more);
+        if (UNLIKELY(!place.p))
+            return bad(c, CANONICAL_NOT_JSON);
     }
-    if (!sorted && !rearrange(c, c->members + first, c->member_count - first, c->out + start))
-        return NULL;
+    if (!sorted) {
+        place.at = rearrange(c, c->members + first, c->member_count - first, c->out + start, place.at);
+        if (UNLIKELY(!place.at))
+            return (struct place){0};
+    }
     c->member_count = first;
-    *c->at++ = '}';
-    return p;
+    *place.at++ = '}';
+    return place;
 }
 
-static const char *array(struct canon *c, const char *p)
+static struct place array(struct canon *c, const char *p, char *at)
 {
     bool more = true;
-    *c->at++ = '[';
-    p = blank(c, p + 1);
-    if (p < c->end && *p == ']') {
+    *at = '[';
+    struct place place = {blank(p + 1), at + 1};
+    if (*place.p == ']') {
         more = false;
-        p++;
+        place.p++;
     }
     while (more) {
-        p = value(c, p);
-        if (UNLIKELY(!p || !(p = separator(c, p, ']', &more))))
-            return NULL;
+        place = value(c, place.p, place.at);
+        if (UNLIKELY(!place.p))
+            return place;
+        place.p = separator(c, place.p, ']', &more);
+        if (UNLIKELY(!place.p))
+            return bad(c, CANONICAL_NOT_JSON);
     }
-    *c->at++ = ']';
-    return p;
+    *place.at++ = ']';
+    return place;
 }
 
-static const char *container(struct canon *c, const char *p)
+static struct place container(struct canon *c, const char *p, char *at)
 {
     if (UNLIKELY(c->depth == CANONICAL_DEPTH_LIMIT))
         return bad(c, CANONICAL_NOT_JSON);
     c->depth++;
-    p = *p == '{' ? object(c, p) : array(c, p);
+    struct place place = *p == '{' ? object(c, p, at) : array(c, p, at);
     c->depth--;
-    return p;
+    return place;
 }
 
-static const char *value(struct canon *c, const char *p)
+static struct place other_value(struct canon *c, const char *p, char *at)
 {
-    if (UNLIKELY(p == c->end))
-        return bad(c, CANONICAL_NOT_JSON);
     switch (*p) {
-    case '"':
-        return string(c, p);
     case '{':
     case '[':
-        return container(c, p);
+        return container(c, p, at);
     case 't':
-        return word(c, p, SPAN("true"));
+        return word(c, p, at, SPAN("true"));
     case 'f':
-        return word(c, p, SPAN("false"));
+        return word(c, p, at, SPAN("false"));
     case 'n':
-        return word(c, p, SPAN("null"));
+        return word(c, p, at, SPAN("null"));
     default:
-        return number(c, p);
+        return number(c, p, at);
     }
+}
+
+/*
+ * A text that ends in a closing bracket needs few looks at its end: only what closes something can take its last byte,
+ * and strings, which look for themselves. Any other text is read from a copy with a bracket behind it.
+ */
+static char *walk(struct canon *c, struct span text)
+{
+    while (text.len && (unsigned char)text.ptr[text.len - 1] <= ' ')
+        text.len--;
+    char last = text.len ? text.ptr[text.len - 1] : '\0', *copy = NULL;
+    bool bare = last != '}' && last != ']';
+    if (UNLIKELY(bare)) {
+        copy = memory_alloc(text.len + 1);
+        if (text.len)
+            memcpy(copy, text.ptr, text.len);
+        copy[text.len] = ']';
+        text.ptr = copy;
+    }
+    c->end = text.ptr + text.len + bare;
+    const char *p = blank(text.ptr);
+    struct place place;
+    if (bare && (*p == '{' || *p == '['))
+        place = bad(c, CANONICAL_NOT_JSON); /* it has no end of its own */
+    else
+        place = value(c, p, c->out);
+    if (place.p && (bare ? blank(place.p) : place.p) != text.ptr + text.len)
+        place = bad(c, CANONICAL_NOT_JSON);
+    free(copy);
+    return place.at;
 }
 
 enum canonical_result canonical_feed(struct span text, const struct span *without, size_t without_count,
@@ -542,9 +634,8 @@ enum canonical_result canonical_feed(struct span text, const struct span *withou
     if (text.len > CANONICAL_TEXT_LIMIT)
         return CANONICAL_TOO_LARGE;
     struct canon c; /* not cleared: the arrays in it are written before they are read */
-    c.end = text.ptr + text.len;
     c.out_size = OUT_SIZE(text.len) <= OUT_INSIDE ? OUT_INSIDE : OUT_SIZE(text.len);
-    c.at = c.out = c.out_size == OUT_INSIDE ? c.out_inside : memory_alloc(c.out_size);
+    c.out = c.out_size == OUT_INSIDE ? c.out_inside : memory_alloc(c.out_size);
     c.members = c.members_inside;
     c.member_cap = MEMBERS_INSIDE;
     c.member_count = c.depth = 0;
@@ -554,11 +645,9 @@ enum canonical_result canonical_feed(struct span text, const struct span *withou
     c.without = without;
     c.without_count = without_count;
     c.result = CANONICAL_GOOD;
-    const char *p = value(&c, blank(&c, text.ptr));
-    if (p && blank(&c, p) < c.end)
-        c.result = CANONICAL_NOT_JSON;
-    if (LIKELY(c.result == CANONICAL_GOOD))
-        sink(arg, span_of(c.out, (size_t)(c.at - c.out)));
+    const char *at = walk(&c, text);
+    if (LIKELY(at))
+        sink(arg, span_of(c.out, (size_t)(at - c.out)));
     if (c.out != c.out_inside)
         free(c.out);
     if (c.members != c.members_inside)
