@@ -3,20 +3,9 @@
 
 #include "gateway/limits_table.h"
 
-/*
- * What the words of a place are. RATE: virtual time, ticks given back in all, time of the last grant. CALENDAR: one
- * word. ROLLING: one per slice. CONCURRENCY: the count. A learned figure: the average, in 256ths.
- */
-enum { ARRIVAL, RETURNED, LAST_GRANT };
-
 #define LEARN_FRACTION 256
 #define LEARN_WEIGHT   8
 
-/* A limit that a reload makes another kind of limit begins anew; keys 0 and 1 mean something to the table. */
-static uint64_t place_key(uint64_t hash, unsigned kind)
-{
-    return (hash ^ (kind * UINT64_C(0x9e3779b97f4a7c15))) | 2;
-}
 #define LEARN_KIND 7
 
 /* ---- RATE ---- */
@@ -25,34 +14,34 @@ static bool rate_take(struct limits_place *place, struct limits_part *part, uint
 {
     /* Each step errs to the strict side when another worker acts in between: more may have been given back since, and
        a grant may have come later, than what settlement will assume. */
-    part->returned = atomic_load(&place->words[RETURNED]);
-    uint64_t arrival = atomic_load(&place->words[ARRIVAL]), next;
+    part->returned = atomic_load(&place->words[LIMITS_RETURNED]);
+    uint64_t arrival = atomic_load(&place->words[LIMITS_ARRIVAL]), next;
     do {
         if (!limit_rate_take(&part->law, arrival, now, part->units, &next, &part->answer))
             return false;
-        limits_raise(&place->words[LAST_GRANT], now);
-    } while (!atomic_compare_exchange_weak(&place->words[ARRIVAL], &arrival, next));
+        limits_raise(&place->words[LIMITS_LAST_GRANT], now);
+    } while (!atomic_compare_exchange_weak(&place->words[LIMITS_ARRIVAL], &arrival, next));
     part->mark = next;
     return true;
 }
 
 static void rate_give_back(struct limits_place *place, const struct limits_part *part, uint64_t wanted)
 {
-    uint64_t before = atomic_fetch_add(&place->words[RETURNED], wanted);
+    uint64_t before = atomic_fetch_add(&place->words[LIMITS_RETURNED], wanted);
     uint64_t ticks =
-        limit_rate_refund(wanted, part->mark, before - part->returned, atomic_load(&place->words[LAST_GRANT]));
+        limit_rate_refund(wanted, part->mark, before - part->returned, atomic_load(&place->words[LIMITS_LAST_GRANT]));
     if (ticks < wanted)
-        atomic_fetch_sub(&place->words[RETURNED], wanted - ticks);
-    atomic_fetch_sub(&place->words[ARRIVAL], ticks);
+        atomic_fetch_sub(&place->words[LIMITS_RETURNED], wanted - ticks);
+    atomic_fetch_sub(&place->words[LIMITS_ARRIVAL], ticks);
 }
 
 static void rate_charge(struct limits_place *place, uint64_t ticks, uint64_t now)
 {
-    uint64_t arrival = atomic_load(&place->words[ARRIVAL]), base;
+    uint64_t arrival = atomic_load(&place->words[LIMITS_ARRIVAL]), base;
     do {
         base = arrival > now * LIMIT_TICKS ? arrival : now * LIMIT_TICKS;
-        limits_raise(&place->words[LAST_GRANT], now);
-    } while (!atomic_compare_exchange_weak(&place->words[ARRIVAL], &arrival, base + ticks));
+        limits_raise(&place->words[LIMITS_LAST_GRANT], now);
+    } while (!atomic_compare_exchange_weak(&place->words[LIMITS_ARRIVAL], &arrival, base + ticks));
 }
 
 static void rate_settle(struct limits_place *place, const struct limits_part *part, uint64_t units, uint64_t now)
@@ -170,7 +159,7 @@ static void look(struct limits_place *place, struct limits_part *part, uint64_t 
     read_slices(place, words);
     switch (part->law.kind) {
     case LIMIT_RATE:
-        (void)limit_rate_take(&part->law, words[ARRIVAL], now, part->units, &next, &part->answer);
+        (void)limit_rate_take(&part->law, words[LIMITS_ARRIVAL], now, part->units, &next, &part->answer);
         break;
     case LIMIT_CALENDAR:
         (void)limit_calendar_fits(&part->law, words[0], wall, part->units, &part->answer);
@@ -189,7 +178,7 @@ static uint64_t keep_until(struct limits_place *place, const struct limits_part 
 {
     switch (part->law.kind) {
     case LIMIT_RATE:
-        return atomic_load(&place->words[ARRIVAL]) / LIMIT_TICKS + 1;
+        return atomic_load(&place->words[LIMITS_ARRIVAL]) / LIMIT_TICKS + 1;
     case LIMIT_CALENDAR:
         return now + (limit_window(&part->law, wall).end - wall);
     case LIMIT_ROLLING:
@@ -239,7 +228,7 @@ static void undo(struct limits_table *table, struct limits_call *call, const str
         uint32_t slot;
         if (part == refusing)
             continue;
-        bool known = limits_find(table, place_key(part->hash, part->law.kind), &slot);
+        bool known = limits_find(table, limits_place_key(part->hash, part->law.kind), &slot);
         look(known ? &table->places[slot] : &empty, part, now, wall);
     }
 }
@@ -254,7 +243,7 @@ static enum limits_result memory_reserve(struct limits_store *store, struct limi
         struct limits_part *part = &call->parts[i];
         part->taken = false;
         part->answer = (struct limit_answer){.granted = part->shadow};
-        if (!limits_pin(table, place_key(part->hash, part->law.kind), now, &part->slot)) {
+        if (!limits_pin(table, limits_place_key(part->hash, part->law.kind), now, &part->slot)) {
             if (part->shadow)
                 continue;
             undo(table, call, NULL, now, wall);
@@ -294,7 +283,7 @@ void limits_memory_init(struct limits_memory *memory, struct limits_table *table
 
 uint64_t limits_learned(struct limits_table *table, uint64_t hash, uint64_t fallback)
 {
-    uint64_t key = place_key(hash, LEARN_KIND);
+    uint64_t key = limits_place_key(hash, LEARN_KIND);
     uint32_t slot;
     if (!limits_find(table, key, &slot))
         return fallback;
@@ -306,7 +295,7 @@ uint64_t limits_learned(struct limits_table *table, uint64_t hash, uint64_t fall
 void limits_learn(struct limits_table *table, uint64_t hash, uint64_t value, uint64_t now)
 {
     uint32_t slot;
-    if (value > LIMIT_AMOUNT_MAX || !limits_pin(table, place_key(hash, LEARN_KIND), now, &slot))
+    if (value > LIMIT_AMOUNT_MAX || !limits_pin(table, limits_place_key(hash, LEARN_KIND), now, &slot))
         return;
     _Atomic uint64_t *word = &table->places[slot].words[0];
     uint64_t old = atomic_load(word), new, scaled = value *LEARN_FRACTION;

@@ -39,6 +39,19 @@ struct limits_table {
     _Atomic uint64_t forgotten, lost;
 };
 
+/*
+ * What the words of a place are. RATE: virtual time, ticks given back in all, time of the last grant. CALENDAR: one
+ * word. ROLLING: one per slice. CONCURRENCY: the count. A learned figure: the average, in 256ths. LIMITS_KNOWN is
+ * limits_redis's: what the shared store last said, RATE: its virtual time, CALENDAR: its count.
+ */
+enum { LIMITS_ARRIVAL, LIMITS_RETURNED, LIMITS_LAST_GRANT, LIMITS_KNOWN };
+
+/* A limit that a reload makes another kind of limit begins anew; keys 0 and 1 mean something to the table. */
+static inline uint64_t limits_place_key(uint64_t hash, unsigned kind)
+{
+    return (hash ^ (kind * UINT64_C(0x9e3779b97f4a7c15))) | 2;
+}
+
 /* Pins the place of a key, giving it one if it has none. False: all of its bucket are busy. */
 MUST_CHECK bool limits_pin(struct limits_table *table, uint64_t key, uint64_t now, uint32_t *ret_slot);
 /* Nobody may look at words after this. `forget_at`: what stands there now matters until then. */
