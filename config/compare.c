@@ -48,7 +48,7 @@ static size_t compare(const struct settings_spec *spec, const struct node *now, 
         } else if (below && (setting->type == SETTING_OBJECT || setting->type == SETTING_OPTIONAL)) {
             found += compare(below, a, b, report);
         } else if (below && (a || b)) {
-            /* Items are matched by their position: a listener that moved is another listener. */
+            /* Items are matched by their position. */
             const struct node *left = a ? a->first : NULL, *right = b ? b->first : NULL;
             for (; left && right; left = left->next, right = right->next)
                 found += compare(below, left, right, report);
@@ -59,11 +59,5 @@ static size_t compare(const struct settings_spec *spec, const struct node *now, 
 
 size_t config_compare(const struct config *now, const struct config *next, struct report *report)
 {
-    size_t found = compare(&config_spec, now->settings.node, next->settings.node, report);
-    if (now->listener_count != next->listener_count) {
-        report_warning(report, settings_place(&next->settings, "listeners"),
-                       "the number of listeners cannot be changed by a reload; the old ones stay until a restart");
-        found++;
-    }
-    return found;
+    return compare(&config_spec, now->settings.node, next->settings.node, report);
 }

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "config/report.h"
 #include "config/schema.h"
+#include "config/trace.h"
 
 /* listeners */
 
@@ -329,8 +330,11 @@ struct config_dns {
 
 struct config {
     struct settings settings;
-    struct arena arena; /* owns everything below */
-    struct span path;   /* as given to config_load */
+    struct arena arena;       /* owns everything below */
+    struct span path;         /* as given to config_load */
+    const struct span *files; /* every path that loading looked at, each followed by a NUL */
+    size_t file_count;
+    uint8_t digest[CRYPTO_SHA256_BYTES]; /* of the texts and secrets that were read: equal means nothing is new */
     struct span api_version;
     unsigned minor; /* of api_version */
     const struct config_listener *listeners;
@@ -370,6 +374,9 @@ enum config_flags {
  */
 MUST_CHECK bool config_load(const char *path, const struct settings_registry *filters, unsigned flags,
                             struct report *report, struct config **ret);
+/* The same; `trace` gets what was read, in either case. */
+MUST_CHECK bool config_load_traced(const char *path, const struct settings_registry *filters, unsigned flags,
+                                   struct trace *trace, struct report *report, struct config **ret);
 /* The same from a text in memory (`name` stands for the file in messages): demo and tests. Relative paths are relative
  * to ".". */
 MUST_CHECK bool config_load_text(struct span name, struct span text, const struct settings_registry *filters,

@@ -43,7 +43,7 @@ static void read_version(struct reader *reader, const struct node *root, unsigne
 }
 
 static void read_root(struct config *config, struct node *root, const struct settings_registry *filters, unsigned flags,
-                      struct report *report)
+                      struct trace *trace, struct report *report)
 {
     struct names names;
     names_init(&names, &config->arena);
@@ -51,6 +51,7 @@ static void read_root(struct config *config, struct node *root, const struct set
                             .report = report,
                             .filters = filters,
                             .names = &names,
+                            .trace = trace,
                             .offline = (flags & CONFIG_OFFLINE) != 0};
     read_version(&reader, root, flags, config);
     (void)reader_fill(&reader, &config_spec, root, config);
@@ -66,28 +67,50 @@ static struct config *create(struct span path)
     return config;
 }
 
+static void keep_trace(struct config *config, const struct trace *trace)
+{
+    if (!trace)
+        return;
+    struct span *files = ARENA_ARRAY(&config->arena, struct span, trace->count + 1);
+    for (const struct trace_path *path = trace->first; path; path = path->next)
+        files[config->file_count++] = arena_copy(&config->arena, path->path);
+    config->files = files;
+    memcpy(config->digest, trace->digest, sizeof(config->digest));
+}
+
 /* Takes config over. `errors`: what the report held before; a file that could not be read is one since. */
 static bool finish(struct config *config, struct node *root, const struct settings_registry *filters, unsigned flags,
-                   struct report *report, size_t errors, struct config **ret)
+                   struct trace *trace, struct report *report, size_t errors, struct config **ret)
 {
     if (root)
-        read_root(config, root, filters, flags, report);
+        read_root(config, root, filters, flags, trace, report);
     report_sort(report);
     if (!root || report->errors != errors) {
         config_free(config);
         return false;
     }
+    keep_trace(config, trace);
     *ret = config;
     return true;
+}
+
+bool config_load_traced(const char *path, const struct settings_registry *filters, unsigned flags, struct trace *trace,
+                        struct report *report, struct config **ret)
+{
+    size_t errors = report->errors;
+    struct config *config = create(span_str(path));
+    struct node *root = source_read(&config->arena, path, trace, report);
+    return finish(config, root, filters, flags, trace, report, errors, ret);
 }
 
 bool config_load(const char *path, const struct settings_registry *filters, unsigned flags, struct report *report,
                  struct config **ret)
 {
-    size_t errors = report->errors;
-    struct config *config = create(span_str(path));
-    struct node *root = source_read(&config->arena, path, report);
-    return finish(config, root, filters, flags, report, errors, ret);
+    struct trace trace;
+    trace_init(&trace);
+    bool good = config_load_traced(path, filters, flags, &trace, report, ret);
+    trace_finish(&trace);
+    return good;
 }
 
 bool config_load_text(struct span name, struct span text, const struct settings_registry *filters, unsigned flags,
@@ -96,7 +119,7 @@ bool config_load_text(struct span name, struct span text, const struct settings_
     size_t errors = report->errors;
     struct config *config = create(name);
     struct node *root = source_text(&config->arena, name, text, report);
-    return finish(config, root, filters, flags, report, errors, ret);
+    return finish(config, root, filters, flags, NULL, report, errors, ret);
 }
 
 bool config_load_texts(const struct config_text *texts, size_t count, const struct settings_registry *filters,

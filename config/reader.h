@@ -10,6 +10,7 @@
 #include "config/names.h"
 #include "config/report.h"
 #include "config/schema.h"
+#include "config/trace.h"
 #include "config/tree.h"
 
 /* The version of the configuration this program knows: postern/v1.0, also written postern/v1. */
@@ -22,6 +23,7 @@ struct reader {
     struct report *report;
     const struct settings_registry *filters; /* NULL: none */
     struct names *names;                     /* collects what refers to what */
+    struct trace *trace;                     /* NULL: nobody wants to know */
     bool offline;                            /* touch no file and no environment */
     bool newer;          /* the text was written for a newer minor version: unknown keys are warnings */
     struct span version; /* the text's own, for that message */

@@ -320,6 +320,8 @@ static bool read_path(struct reader *reader, const struct setting *setting, cons
     struct span path;
     if (!path_of(reader, setting->name, node, &path))
         return false;
+    if (setting->flags & SETTING_MUST_EXIST)
+        trace_path(reader->trace, path);
     if ((setting->flags & SETTING_MUST_EXIST) && !reader->offline && access(path.ptr, R_OK) != 0) {
         report_error(reader->report, node->place, "\"%s\": %.*s cannot be read: %s", setting->name, SPAN_ARG(path),
                      strerror(errno));
@@ -374,12 +376,16 @@ static bool read_secret(struct reader *reader, const struct setting *setting, co
     }
     if (file ? !path_of(reader, "file", source, &secret.file) : !read_env(reader, source, &secret.env))
         return false;
+    if (file)
+        trace_path(reader->trace, secret.file);
     if (!reader->offline && !secret_read(&secret, reader->arena, &secret.value, &reason)) {
         report_error(reader->report, source->place, "\"%s\": %s %.*s %.*s", setting->name,
                      file ? "the file" : "the environment variable", SPAN_ARG(file ? secret.file : secret.env),
                      SPAN_ARG(reason));
         return false;
     }
+    if (file)
+        trace_content(reader->trace, secret.file, secret.value);
     store(setting, out, &secret, sizeof(secret));
     return true;
 }

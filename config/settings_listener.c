@@ -71,7 +71,6 @@ static const struct setting listener_table[] = {
      .type = SETTING_ADDRESS,
      .flags = SETTING_REQUIRED | SETTING_UNIQUE,
      AT(address),
-     .reload = RELOAD_RESTART,
      .help = "Where clients connect: an IP address with a port, or unix: and a path. In a sidecar 127.0.0.1, which no "
              "other pod can reach; 0.0.0.0 serves everyone who can route here.",
      .example = "127.0.0.1:4610"},
@@ -104,7 +103,6 @@ static const struct setting listener_table[] = {
      .type = SETTING_BOOL,
      AT(proxy_protocol),
      .fallback = "false",
-     .reload = RELOAD_RESTART,
      .help = "Every connection begins with a PROXY protocol header (version 1 or 2), as a load balancer sends it. "
              "Connections from others than trusted_peers are refused."},
     {.name = "trusted_peers",
@@ -133,7 +131,6 @@ static const struct setting listener_table[] = {
      AT(mode_text),
      .fallback = "0660",
      .max = 4,
-     .reload = RELOAD_RESTART,
      .help = "Permission bits of a unix socket, octal. 0666 lets containers with other user ids in.",
      .example = "0666"},
 };
@@ -189,15 +186,13 @@ static const struct setting admin_table[] = {
     {.name = "address",
      .type = SETTING_ADDRESS,
      AT(address),
-     .reload = RELOAD_RESTART,
      .help = "Where /healthz, /readyz and /metrics are served, read-only. Kubelet probes and Prometheus reach the "
              "pod's address, not loopback, hence 0.0.0.0 in a cluster. Without it there is no such listener.",
      .example = "0.0.0.0:4611"},
     {.name = "control",
      .type = SETTING_ADDRESS,
      AT(control),
-     .reload = RELOAD_RESTART,
-     .help = "A unix socket for what changes something (reload, drain, log level). Who may open the file may do it.",
+     .help = "A unix socket for what changes something (POST /drain) and for /status. Who may open the file may do it.",
      .example = "unix:/run/postern/control.sock"},
 };
 #undef AT

@@ -50,9 +50,11 @@ static bool read_into(int fd, struct span path, struct buffer *text, struct repo
 }
 
 /* *total counts the bytes of all files. */
-static struct node *read_file(struct arena *arena, struct span path, size_t *total, struct report *report)
+static struct node *read_file(struct arena *arena, struct span path, size_t *total, struct trace *trace,
+                              struct report *report)
 {
     struct stat info;
+    trace_path(trace, path);
     int fd = open(path.ptr, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &info) < 0 || !S_ISREG(info.st_mode)) {
         report_error(report, whole(path), fd < 0 ? "cannot be read: %s" : "is not a file", strerror(errno));
@@ -69,6 +71,7 @@ static struct node *read_file(struct arena *arena, struct span path, size_t *tot
         report_error(report, whole(path), "all files together are larger than %zu MiB", TREE_BYTES / 1024 / 1024);
         good = false;
     }
+    trace_content(trace, path, buffer_span(&text));
     if (good)
         root = source_text(arena, path, buffer_span(&text), report);
     buffer_finish(&text);
@@ -101,14 +104,14 @@ static int by_bytes(struct span a, struct span b)
 }
 
 static struct node *merge_files(struct arena *arena, struct span directory, struct dirent **entries, int count,
-                                struct report *report)
+                                struct trace *trace, struct report *report)
 {
     struct node *merged = NULL;
     size_t total = 0;
     const char *slash = directory.len && directory.ptr[directory.len - 1] == '/' ? "" : "/";
     for (int i = 0; i < count; i++) {
         struct span path = arena_format(arena, "%.*s%s%s", SPAN_ARG(directory), slash, entries[i]->d_name);
-        struct node *root = read_file(arena, path, &total, report);
+        struct node *root = read_file(arena, path, &total, trace, report);
         if (root && merged)
             tree_merge(merged, root, report);
         else if (root)
@@ -117,10 +120,11 @@ static struct node *merge_files(struct arena *arena, struct span directory, stru
     return merged;
 }
 
-static struct node *read_directory(struct arena *arena, struct span path, struct report *report)
+static struct node *read_directory(struct arena *arena, struct span path, struct trace *trace, struct report *report)
 {
     struct dirent **entries = NULL;
     struct node *root = NULL;
+    trace_path(trace, path);
     int count = scandir(path.ptr, &entries, takes, by_name);
     if (count < 0)
         report_error(report, whole(path), "cannot be read: %s", strerror(errno));
@@ -129,14 +133,14 @@ static struct node *read_directory(struct arena *arena, struct span path, struct
     else if (count > SOURCE_FILES)
         report_error(report, whole(path), "holds more than %d files", SOURCE_FILES);
     else
-        root = merge_files(arena, path, entries, count, report);
+        root = merge_files(arena, path, entries, count, trace, report);
     for (int i = 0; i < count; i++)
         free(entries[i]);
     free(entries);
     return root;
 }
 
-struct node *source_read(struct arena *arena, const char *path, struct report *report)
+struct node *source_read(struct arena *arena, const char *path, struct trace *trace, struct report *report)
 {
     struct span kept = arena_copy(arena, span_str(path));
     struct stat info;
@@ -146,8 +150,8 @@ struct node *source_read(struct arena *arena, const char *path, struct report *r
         return NULL;
     }
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
-        return read_directory(arena, kept, report);
-    return read_file(arena, kept, &total, report);
+        return read_directory(arena, kept, trace, report);
+    return read_file(arena, kept, &total, trace, report);
 }
 
 /* ---- the same in memory ---- */

@@ -10,13 +10,17 @@
 
 #include "base/arena.h"
 #include "config/report.h"
+#include "config/trace.h"
 #include "config/tree.h"
 
 /* Files of one directory. */
 #define SOURCE_FILES 256
 
-/* The merged root, a map; NULL after at least one report_error. May also return a root after errors, to find more. */
-MUST_CHECK struct node *source_read(struct arena *arena, const char *path, struct report *report);
+/*
+ * The merged root, a map; NULL after at least one report_error. May also return a root after errors, to find more.
+ * `trace` (NULL: none) gets what was read.
+ */
+MUST_CHECK struct node *source_read(struct arena *arena, const char *path, struct trace *trace, struct report *report);
 /* The same from a text. */
 MUST_CHECK struct node *source_text(struct arena *arena, struct span name, struct span text, struct report *report);
 struct config_text;

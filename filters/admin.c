@@ -165,6 +165,27 @@ static void append_stores(struct buffer *page, struct worker *worker)
     }
 }
 
+/* What has come of the last reading of the configuration's files. */
+static void append_reload(struct buffer *page, const struct reload_status *reload)
+{
+    bool failing = atomic_load(&reload->failing);
+    buffer_format(page, ",\"checked_at\":%llu,\"refused\":%s",
+                  (unsigned long long)(atomic_load(&reload->at) / CLOCK_SECOND), failing ? "true" : "false");
+    if (!failing)
+        return;
+    buffer_format(page, ",\"refused_at\":%llu,\"errors\":[", (unsigned long long)(reload->refused_at / CLOCK_SECOND));
+    struct span rest = buffer_span(&reload->errors), line;
+    for (bool more = false; rest.len && span_split(&rest, '\n', &line);) {
+        if (!line.len)
+            continue;
+        buffer_append(page, more ? SPAN(",\"") : SPAN("\""));
+        buffer_append_json(page, line);
+        buffer_append(page, SPAN("\""));
+        more = true;
+    }
+    buffer_append(page, SPAN("]"));
+}
+
 static enum verdict show_status(struct filter *filter)
 {
     struct buffer page = {0};
@@ -174,13 +195,14 @@ static enum verdict show_status(struct filter *filter)
     struct metrics_sum sum = metrics_sum(process);
     buffer_format(&page,
                   "{\"version\":\"" POSTERN_VERSION "\",\"ready\":%s,\"draining\":%s,\"workers\":%u,"
-                  "\"configuration\":{\"generation\":%llu,\"loaded_at\":%llu},\"connections\":%llu,\"exchanges\":%llu,"
-                  "\"held_bytes\":%zu,\"targets\":[",
+                  "\"configuration\":{\"generation\":%llu,\"loaded_at\":%llu",
                   atomic_load(&process->ready) ? "true" : "false",
                   atomic_load(&process->drain_requested) || filter->exchange->worker->draining ? "true" : "false",
                   process->worker_count, (unsigned long long)snapshot->generation,
-                  (unsigned long long)(snapshot->loaded_wall / CLOCK_SECOND), (unsigned long long)sum.clients,
-                  (unsigned long long)sum.exchanges, atomic_load(&process->held));
+                  (unsigned long long)(snapshot->loaded_wall / CLOCK_SECOND));
+    append_reload(&page, &process->reload);
+    buffer_format(&page, "},\"connections\":%llu,\"exchanges\":%llu,\"held_bytes\":%zu,\"targets\":[",
+                  (unsigned long long)sum.clients, (unsigned long long)sum.exchanges, atomic_load(&process->held));
     for (unsigned i = 0; i < snapshot->target_count; i++) {
         if (i)
             buffer_append(&page, SPAN(","));

@@ -30,7 +30,7 @@ void chain_join(struct exchange *exchange, const struct filter_use *uses, unsign
         filter->type = type;
         filter->settings = uses[i].settings;
         filter->name = uses[i].name;
-        filter->instance = worker_instance(exchange->worker, &uses[i]);
+        filter->instance = worker_instance(exchange->worker, exchange->snapshot, &uses[i]);
         filter->exchange = exchange;
         if (type->state_size)
             filter->state = arena_zalloc(&exchange->arena, type->state_size);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "gateway/exchange.h"
 #include "gateway/h2_server.h"
@@ -13,6 +14,11 @@
 static const struct config_timeouts *timeouts(const struct client_conn *conn)
 {
     return &conn->worker->snapshot->config->timeouts;
+}
+
+static bool is_ending(const struct client_conn *conn)
+{
+    return conn->listener->leaving || (conn->worker->draining && !conn->listener->use->admin);
 }
 
 /* ---- protocols ---- */
@@ -27,6 +33,8 @@ static void start_h2(struct client_conn *conn)
 {
     conn->protocol = CLIENT_H2;
     conn->h2 = h2_server_create(conn);
+    if (is_ending(conn))
+        h2_server_drain(conn->h2);
 }
 
 static void deliver(struct client_conn *conn, struct span bytes)
@@ -48,11 +56,14 @@ static void deliver_first(struct client_conn *conn)
 
 /* ---- time ---- */
 
+/* A connection that is to end but has not asked anything yet may do so for this long: its request may be on the way. */
+#define LAST_CALL (1 * CLOCK_SECOND)
+
 static uint64_t patience(const struct client_conn *conn)
 {
     switch (conn->waits) {
     case CLIENT_IDLE:
-        return timeouts(conn)->idle;
+        return is_ending(conn) ? LAST_CALL : timeouts(conn)->idle;
     case CLIENT_HEADER:
         return timeouts(conn)->header;
     case CLIENT_BODY:
@@ -281,12 +292,28 @@ void client_conn_finish(struct client_conn *conn)
     transport_want(conn->wire.transport, true);
 }
 
+/* HTTP/1, and nothing is asked. */
+static bool is_quiet(const struct client_conn *conn)
+{
+    return conn->waits == CLIENT_IDLE && (conn->protocol == CLIENT_DETECT || h1_server_idle(&conn->h1));
+}
+
 void client_conn_drain(struct client_conn *conn)
 {
     if (conn->closed)
         return;
-    if (conn->protocol == CLIENT_H2)
+    if (conn->protocol == CLIENT_H2) {
         h2_server_drain(conn->h2);
-    else if (conn->protocol == CLIENT_DETECT || h1_server_idle(&conn->h1))
+        return;
+    }
+    if (!is_quiet(conn))
+        return;
+    /* What the kernel holds was asked before anybody was told to go. */
+    readable(conn);
+    if (conn->closed || conn->protocol == CLIENT_H2 || !is_quiet(conn))
+        return;
+    if (conn->used)
         client_conn_finish(conn);
+    else
+        client_conn_wait(conn, CLIENT_IDLE);
 }

@@ -49,7 +49,10 @@ void client_conn_close(struct client_conn *conn);
 void client_conn_finish(struct client_conn *conn);
 /* The present wait begins anew. Touches no timer. */
 void client_conn_wait(struct client_conn *conn, enum client_waits what);
-/* The worker drains: idle connections close now, the others after what they are doing. */
+/*
+ * The worker drains, or the listener leaves: a connection that has been used and is idle closes now, one that is new
+ * has a second to ask, the others end after what they are doing.
+ */
 void client_conn_drain(struct client_conn *conn);
 
 #endif

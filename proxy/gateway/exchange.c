@@ -42,8 +42,8 @@ void exchange_enter(struct exchange *exchange, enum exchange_state state)
 
 /* ---- life ---- */
 
-struct exchange *exchange_create(struct worker *worker, const struct listener_use *listener, struct stream *client,
-                                 struct span peer)
+struct exchange *exchange_create(struct worker *worker, struct snapshot *snapshot, const struct listener_use *listener,
+                                 struct stream *client, struct span peer)
 {
     struct arena arena;
     arena_init(&arena);
@@ -51,7 +51,7 @@ struct exchange *exchange_create(struct worker *worker, const struct listener_us
     exchange->arena = arena;
     arena_init(&exchange->scratch);
     exchange->worker = worker;
-    exchange->snapshot = snapshot_ref(worker->snapshot);
+    exchange->snapshot = snapshot_ref(snapshot);
     exchange->listener = listener;
     exchange->client = client;
     exchange->peer = arena_copy(&exchange->arena, peer); /* the exchange may outlive its connection */

@@ -146,10 +146,10 @@ struct exchange {
     uint64_t started, head_at, body_at, sent_at, first_byte_at, first_content_at, answer_end_at, ended;
 };
 
-/* A new exchange on the listener's chain; takes a reference to the worker's current snapshot. `client` reports to it.
+/* A new exchange on the chain of a listener of that snapshot, to which it takes a reference. `client` reports to it.
  */
-struct exchange *exchange_create(struct worker *worker, const struct listener_use *listener, struct stream *client,
-                                 struct span peer);
+struct exchange *exchange_create(struct worker *worker, struct snapshot *snapshot, const struct listener_use *listener,
+                                 struct stream *client, struct span peer);
 /* The only way the state changes. */
 void exchange_enter(struct exchange *exchange, enum exchange_state state);
 /* Ends it: attempts and pendings cancelled, on_end, access log, memory buried. Nothing if it is DONE already. */

@@ -75,10 +75,8 @@ void flight_take_off(struct flight *flight, struct filter *filter)
 {
     struct exchange *from = filter->exchange;
     flight->sink = (struct stream){.ops = &sink_ops, .role = STREAM_SERVER};
-    struct exchange *flown = exchange_create(from->worker, from->listener, &flight->sink, from->peer);
+    struct exchange *flown = exchange_create(from->worker, from->snapshot, from->listener, &flight->sink, from->peer);
     struct arena *arena = &flown->arena;
-    snapshot_unref(flown->snapshot);
-    flown->snapshot = snapshot_ref(from->snapshot);
     flight->flown = flown;
     flown->flight = flight;
     flown->worker->flight_count++;

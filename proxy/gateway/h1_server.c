@@ -33,7 +33,8 @@ static void update_interest(struct h1_server *server)
 static void begin(struct h1_server *server)
 {
     struct client_conn *conn = server->conn;
-    struct exchange *exchange = exchange_create(conn->worker, conn->listener->use, &server->stream, conn->peer_text);
+    struct exchange *exchange = exchange_create(conn->worker, worker_listener_snapshot(conn->listener),
+                                                conn->listener->use, &server->stream, conn->peer_text);
     server->begun = true;
     server->head_read = server->request_done = server->response_done = server->response_begun = false;
     server->wants = true;
@@ -223,7 +224,7 @@ static void op_head(struct stream *stream, struct message *head, bool end)
         if (!server->discards && stream->exchange->request_discard)
             server->keep_alive = false;
     }
-    if (server->conn->worker->draining || !server->head_read)
+    if (worker_listener_leaves(server->conn->listener) || !server->head_read)
         server->keep_alive = false;
     head->version = server->head_read ? server->version : HTTP_1_1;
     if (head->framing == BODY_CHUNKED && head->version == HTTP_1_0) {

@@ -151,7 +151,8 @@ static struct arena *on_open(void *owner, struct h2_stream *h2)
         h2_keepalive_begin(&server->keepalive, s->since);
         arm(server, s->since + timeouts(server)->header);
     }
-    struct exchange *exchange = exchange_create(conn->worker, conn->listener->use, &s->stream, conn->peer_text);
+    struct exchange *exchange = exchange_create(conn->worker, worker_listener_snapshot(conn->listener),
+                                                conn->listener->use, &s->stream, conn->peer_text);
     arena_defer(&exchange->arena, &s->cleanup, leave, s);
     return &s->arena;
 }

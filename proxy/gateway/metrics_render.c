@@ -177,6 +177,28 @@ static void append_gauge(struct buffer *text, const char *name, const char *help
     buffer_append(text, SPAN("\n"));
 }
 
+/* Nothing where the configuration is part of the program. */
+static void append_reload(struct buffer *text, const struct reload_status *reload)
+{
+    static const char total[] = "postern_config_reloads_total";
+    uint64_t generation = atomic_load(&reload->generation);
+    if (!generation)
+        return;
+    append_gauge(text, "postern_config_generation", "Which configuration of this process is in force, from 1.",
+                 generation);
+    append_gauge(text, "postern_config_last_reload_successful", "0 while the text that is there is refused.",
+                 atomic_load(&reload->failing) ? 0 : 1);
+    append_head(text, "postern_config_last_reload_success_timestamp_seconds",
+                "When the text was last found good, since 1970.", METRICS_GAUGE);
+    buffer_append(text, SPAN("postern_config_last_reload_success_timestamp_seconds "));
+    append_seconds(text, atomic_load(&reload->at));
+    buffer_append(text, SPAN("\n"));
+    append_head(text, total, "Readings of the configuration, by what came of them.", METRICS_COUNTER);
+    for (unsigned i = 0; i < RELOAD_RESULTS; i++)
+        buffer_format(text, "%s{result=\"%s\"} %llu\n", total, reload_result_word((enum reload_result)i),
+                      (unsigned long long)atomic_load(&reload->counts[i]));
+}
+
 static void append_process(struct buffer *text, struct process *process)
 {
     append_gauge(text, "postern_held_bytes", "Bytes of request bodies that are held.",
@@ -189,6 +211,7 @@ static void append_process(struct buffer *text, struct process *process)
     buffer_append(text, SPAN("postern_start_time_seconds "));
     append_seconds(text, process->started_wall);
     buffer_append(text, SPAN("\n"));
+    append_reload(text, &process->reload);
     append_gauge(text, "process_resident_memory_bytes", "Resident memory.", resident_bytes());
 }
 

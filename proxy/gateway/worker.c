@@ -13,7 +13,6 @@
 #include "gateway/collect.h"
 #include "gateway/credentials.h"
 #include "gateway/exchange.h"
-#include "gateway/forwarded.h"
 #include "gateway/local_stream.h"
 #include "gateway/metrics.h"
 #include "gateway/pool.h"
@@ -51,9 +50,19 @@ void worker_release(struct worker *worker, size_t bytes)
 
 /* ---- filter instances ---- */
 
-void *worker_instance(struct worker *worker, const struct filter_use *use)
+void *worker_instance(struct worker *worker, const struct snapshot *snapshot, const struct filter_use *use)
 {
-    return use->index < worker->instance_count ? worker->instances[use->index] : NULL;
+    if (use->index >= snapshot->instance_count)
+        return NULL;
+    if (snapshot == worker->snapshot)
+        return worker->instances[use->index];
+    LIST_EACH(&worker->retired_instances, link)
+    {
+        const struct retired_instances *retired = CONTAINER_OF(link, struct retired_instances, link);
+        if (retired->snapshot == snapshot)
+            return retired->instances[use->index];
+    }
+    return NULL;
 }
 
 static void *previous_instance(struct worker *worker, const struct snapshot *before, const struct filter_use *use)
@@ -82,6 +91,9 @@ static bool in_use(const struct worker *worker, const struct snapshot *snapshot)
     LIST_EACH(&worker->exchanges, link)
     if (CONTAINER_OF(link, struct exchange, link)->snapshot == snapshot)
         return true;
+    for (const struct worker_listener *listener = worker->listeners; listener; listener = listener->next)
+        if (listener->leaving == snapshot)
+            return true;
     return false;
 }
 
@@ -198,7 +210,7 @@ void worker_destroy(struct worker *worker)
         return;
     LIST_EACH(&worker->clients, link)
     client_conn_close(CONTAINER_OF(link, struct client_conn, link));
-    worker_stop_listening(worker, false);
+    worker_free_listeners(worker);
     destroy_pools(worker);
     mock_memories_free(worker);
     struct snapshot *snapshot = worker->snapshot;
@@ -214,12 +226,6 @@ void worker_destroy(struct worker *worker)
     resolver_destroy(worker->resolver);
     loop_destroy(worker->loop); /* buries what is waiting, which may still use the snapshot */
     snapshot_unref(snapshot);
-    while (worker->listeners) {
-        struct worker_listener *listener = worker->listeners;
-        worker->listeners = listener->next;
-        free((void *)(uintptr_t)listener->name.ptr);
-        free(listener);
-    }
     free(worker);
 }
 
@@ -235,63 +241,8 @@ void worker_adopt(struct worker *worker, struct snapshot *snapshot)
     worker->pool_of = memory_array(snapshot->target_count + 1, sizeof(struct pool *));
     worker->accepting.most = snapshot->config->limits.connections;
     access_log_adopt(worker->log, &snapshot->config->log);
-    for (struct worker_listener *listener = worker->listeners; listener; listener = listener->next)
-        for (unsigned i = 0; i < snapshot->listener_count + (snapshot->admin ? 1 : 0) + (snapshot->control ? 1 : 0);
-             i++)
-            if (span_equal(snapshot->listeners[i].name, listener->name))
-                listener->use = &snapshot->listeners[i];
+    resolver_keep(worker->resolver, snapshot->config->dns.min_ttl, snapshot->config->dns.max_ttl);
     snapshot_unref(before);
-}
-
-/* ---- listeners ---- */
-
-static void accepted(void *owner, struct listener *listener, struct transport *transport)
-{
-    (void)listener;
-    struct worker_listener *ours = owner;
-    client_conn_accept(ours->worker, ours, transport);
-}
-
-void worker_listen(struct worker *worker, const struct listener_use *use, int fd, struct tls_context *tls)
-{
-    struct worker_listener *listener = memory_zalloc(sizeof(*listener));
-    listener->worker = worker;
-    listener->use = use;
-    listener->name = span_of(memory_string(use->name), use->name.len);
-    listener->next = worker->listeners;
-    worker->listeners = listener;
-    struct listener_options options = {
-        .limit = &worker->accepting, .tls = tls, .handshake_timeout = worker->snapshot->config->timeouts.tls_handshake};
-    struct address_range *trusted = NULL;
-    if (use->config && use->config->proxy_protocol) {
-        const struct setting_networks *networks = &use->config->trusted_peers;
-        trusted = memory_array(networks->count + 1, sizeof(*trusted));
-        for (size_t i = 0; i < networks->count; i++)
-            trusted[i] = forwarded_range(&networks->items[i]);
-        options.proxy_trusted = trusted;
-        options.proxy_trusted_count = networks->count;
-    }
-    listener->net = listener_create(worker->loop, fd, &options, accepted, listener);
-    free(trusted);
-}
-
-void worker_stop_listening(struct worker *worker, bool unlink_paths)
-{
-    for (struct worker_listener *listener = worker->listeners; listener; listener = listener->next) {
-        listener_close(listener->net, unlink_paths);
-        listener->net = NULL;
-    }
-}
-
-void worker_drain(struct worker *worker)
-{
-    worker->draining = true;
-    LIST_EACH(&worker->clients, link)
-    {
-        struct client_conn *conn = CONTAINER_OF(link, struct client_conn, link);
-        if (!conn->listener->use->admin)
-            client_conn_drain(conn);
-    }
 }
 
 /* ---- date ---- */

@@ -13,6 +13,7 @@
 
 #include "base/list.h"
 #include "base/table.h"
+#include "gateway/reload.h"
 #include "gateway/snapshot.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -39,16 +40,18 @@ struct process {
     struct worker **workers;
     unsigned worker_count;
     struct metrics_hub *metrics; /* renders all workers' metrics */
+    struct reload_status reload; /* all zero where the configuration does not change */
     uint64_t started_wall;
     char instance_id[17]; /* random, for request ids */
 };
 
-/* A listener of this worker. Lives as long as the worker, since connections point to it. */
+/* A listener of this worker. Lives as long as its connections, which point to it. */
 struct worker_listener {
     struct worker *worker;
-    struct listener *net;           /* NULL: closed */
-    const struct listener_use *use; /* in the current snapshot; of the last one that had it, if it is gone */
-    struct span name;               /* own copy */
+    struct listener *net;           /* NULL: there is none (tests) */
+    const struct listener_use *use; /* in the current snapshot; if it is leaving, in the last one that had it */
+    const struct door *door;        /* whose socket it has; only compared */
+    struct snapshot *leaving;       /* not NULL: it accepts no more, and its last connections are served by this */
     struct worker_listener *next;
 };
 
@@ -67,6 +70,7 @@ struct worker {
     struct list starved;   /* exchanges that wait for held bytes: exchange.starved */
     struct accept_limit accepting;
     struct worker_listener *listeners;
+    struct timer leave_timer;  /* frees listeners that have left */
     struct table pools;        /* name of target -> struct pool */
     struct pool **pool_of;     /* by target index of `snapshot`; NULL until looked up in `pools` */
     struct list retired_pools; /* struct pool.link: endpoints that a reload has moved away from */
@@ -80,8 +84,9 @@ struct worker {
     uint64_t date_second; /* of `date` */
     char date[32];
     struct task feed_starved; /* hands freed held bytes to those who wait */
-    bool draining;
-    unsigned flight_count; /* flown exchanges: they have no client whose leaving ends them */
+    bool leaving;             /* answers ask clients to come back on another connection */
+    bool draining;            /* no connection is accepted or kept for more than what it does now */
+    unsigned flight_count;    /* flown exchanges: they have no client whose leaving ends them */
     /* counts for tests and metrics */
     unsigned exchange_count, client_count, upstream_count;
 };
@@ -92,18 +97,42 @@ MUST_CHECK struct worker *worker_create(struct process *process, unsigned index,
 void worker_destroy(struct worker *worker);
 /* Own thread: switches to another snapshot. Instances and pools pass on by name; live exchanges keep theirs. */
 void worker_adopt(struct worker *worker, struct snapshot *snapshot);
-/* The long-lived instance of a filter use of the current or an older snapshot; NULL when the type has none. */
-void *worker_instance(struct worker *worker, const struct filter_use *use);
+/* The long-lived instance of a filter use of `snapshot`, the current or an older one; NULL when the type has none. */
+void *worker_instance(struct worker *worker, const struct snapshot *snapshot, const struct filter_use *use);
+
+/* ---- listeners, in worker_listener.c ---- */
 
 /*
  * Serves `use` (of the current snapshot) on the descriptor from listener_bind or listener_bind_again. `tls` NULL:
  * plain.
  */
-void worker_listen(struct worker *worker, const struct listener_use *use, int fd, struct tls_context *tls);
-/* Stops accepting, tells idle connections to close and live ones to end after what they do. */
+struct worker_listener *worker_listen(struct worker *worker, const struct listener_use *use, int fd,
+                                      struct tls_context *tls);
+/* The same socket serves another `use` from now on, live connections included; `tls` is for those to come. */
+void worker_relisten(struct worker_listener *listener, const struct listener_use *use, struct tls_context *tls);
+/*
+ * Takes what waits to be accepted, then closes the socket (and removes its file); connections end after what they do.
+ * What they still ask is served as `last` says, the snapshot of its `use`.
+ */
+void worker_unlisten(struct worker_listener *listener, struct snapshot *last, bool unlink_path);
+/* Whether connections of this listener are to end after what they do; it is among those told to leave. */
+static inline bool worker_listener_leaves(const struct worker_listener *listener)
+{
+    return listener->leaving != NULL || listener->worker->leaving;
+}
+/* What an exchange that begins there is served by. */
+static inline struct snapshot *worker_listener_snapshot(const struct worker_listener *listener)
+{
+    return listener->leaving ? listener->leaving : listener->worker->snapshot;
+}
+/* Handshakes of accepted connections are under way. */
+bool worker_is_arriving(const struct worker *worker);
+/* Stops accepting after what waits there, tells idle connections to close and live ones to end after what they do. */
 void worker_drain(struct worker *worker);
-/* Closes the listeners; connections stay. */
+/* Closes the sockets after taking what waits there; connections stay. */
 void worker_stop_listening(struct worker *worker, bool unlink_paths);
+/* Frees them all, at the end of the worker. */
+void worker_free_listeners(struct worker *worker);
 /* The value of a Date field now; valid until the next call. */
 struct span worker_date(struct worker *worker);
 

@@ -15,6 +15,8 @@
 
 /* Connections taken per readiness: enough to empty a burst, few enough not to starve those already open. */
 #define ACCEPT_BUDGET 16
+/* The same before a socket is closed: more than any queue holds. */
+#define FINISH_BUDGET 65536
 /* Rest after running out of descriptors, µs. */
 #define FILES_REST UINT64_C(100000)
 
@@ -54,6 +56,8 @@ struct arrival {
 
 static void update_interest(struct listener *listener)
 {
+    if (listener->fd < 0)
+        return;
     bool open = !listener->paused && !timer_is_set(&listener->rest) && !list_linked(&listener->waiting);
     watch_want(listener->watch, open ? WATCH_READ : 0);
 }
@@ -275,27 +279,47 @@ static void accept_failed(struct listener *listener, int error)
     }
 }
 
+/* False, with errno: nobody waits, or it cannot be had. */
+static bool accept_one(struct listener *listener)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof(sa);
+    int fd = accept4(listener->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return false;
+    struct address peer = address_from_sockaddr((struct sockaddr *)&sa, len);
+    arrive(listener, fd, &peer);
+    return true;
+}
+
 static void accept_ready(void *arg, unsigned ready)
 {
     (void)ready;
     struct listener *listener = arg;
     /* The owner may pause or close the listener from within `accepted`: its watch has no interest then. */
-    for (unsigned budget = ACCEPT_BUDGET; budget && watch_interest(listener->watch); budget--) {
+    for (unsigned budget = ACCEPT_BUDGET; budget && listener->fd >= 0 && watch_interest(listener->watch); budget--) {
         if (at_limit(listener))
             return;
-        struct sockaddr_storage sa;
-        socklen_t len = sizeof(sa);
-        int fd = accept4(listener->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0) {
+        if (!accept_one(listener)) {
             accept_failed(listener, errno);
             return;
         }
-        struct address peer = address_from_sockaddr((struct sockaddr *)&sa, len);
-        arrive(listener, fd, &peer);
     }
 }
 
 /* ---- life ---- */
+
+static void set_options(struct listener *listener, const struct listener_options *options)
+{
+    listener->tls = options->tls ? tls_context_ref(options->tls) : NULL;
+    listener->handshake_timeout = options->handshake_timeout ? options->handshake_timeout : LISTENER_HANDSHAKE_TIMEOUT;
+    listener->trusted = NULL;
+    listener->trusted_count = options->proxy_trusted_count;
+    if (options->proxy_trusted_count) {
+        listener->trusted = memory_array(options->proxy_trusted_count, sizeof(*listener->trusted));
+        memcpy(listener->trusted, options->proxy_trusted, options->proxy_trusted_count * sizeof(*listener->trusted));
+    }
+}
 
 struct listener *listener_create(struct loop *loop, int fd, const struct listener_options *options,
                                  listener_fn *accepted, void *owner)
@@ -305,17 +329,11 @@ struct listener *listener_create(struct loop *loop, int fd, const struct listene
     listener->fd = fd;
     listener->spare_fd = spare_open();
     listener->limit = options->limit;
-    listener->tls = options->tls ? tls_context_ref(options->tls) : NULL;
-    listener->handshake_timeout = options->handshake_timeout ? options->handshake_timeout : LISTENER_HANDSHAKE_TIMEOUT;
     listener->accepted = accepted;
     listener->owner = owner;
     listener->rest.fire = rested;
     list_init(&listener->arrivals);
-    if (options->proxy_trusted_count) {
-        listener->trusted = memory_array(options->proxy_trusted_count, sizeof(*listener->trusted));
-        memcpy(listener->trusted, options->proxy_trusted, options->proxy_trusted_count * sizeof(*listener->trusted));
-        listener->trusted_count = options->proxy_trusted_count;
-    }
+    set_options(listener, options);
     listener->watch = watch_create(loop, fd, accept_ready, listener);
     update_interest(listener);
     return listener;
@@ -327,11 +345,13 @@ void listener_pause(struct listener *listener, bool pause)
     update_interest(listener);
 }
 
-void listener_set_tls(struct listener *listener, struct tls_context *tls)
+void listener_adopt(struct listener *listener, const struct listener_options *options)
 {
     struct tls_context *old = listener->tls;
-    listener->tls = tls ? tls_context_ref(tls) : NULL;
+    struct address_range *trusted = listener->trusted;
+    set_options(listener, options);
     tls_context_unref(old);
+    free(trusted);
 }
 
 struct address listener_address(const struct listener *listener)
@@ -363,20 +383,46 @@ static void listener_free(void *object)
     free(listener);
 }
 
+bool listener_arriving(const struct listener *listener)
+{
+    return !list_empty(&listener->arrivals);
+}
+
+/* No connection comes any more: the socket and what it needs are given back. */
+static void close_socket(struct listener *listener, bool unlink_path)
+{
+    if (listener->fd < 0)
+        return;
+    if (unlink_path)
+        remove_path(listener->fd);
+    list_remove(&listener->waiting);
+    timer_clear(listener->loop, &listener->rest);
+    watch_destroy(listener->watch);
+    listener->watch = NULL;
+    (void)close(listener->fd);
+    listener->fd = -1;
+    if (listener->spare_fd >= 0)
+        (void)close(listener->spare_fd);
+    listener->spare_fd = -1;
+}
+
+void listener_finish(struct listener *listener, bool unlink_path)
+{
+    if (!listener)
+        return;
+    for (unsigned budget = FINISH_BUDGET; budget && listener->fd >= 0; budget--)
+        if (listener->limit->open >= listener->limit->most || !accept_one(listener))
+            break;
+    close_socket(listener, unlink_path);
+}
+
 void listener_close(struct listener *listener, bool unlink_path)
 {
     if (!listener)
         return;
-    if (unlink_path)
-        remove_path(listener->fd);
+    close_socket(listener, unlink_path);
     while (!list_empty(&listener->arrivals))
         arrival_drop(CONTAINER_OF(listener->arrivals.next, struct arrival, link));
-    list_remove(&listener->waiting);
-    timer_clear(listener->loop, &listener->rest);
-    watch_destroy(listener->watch);
     tls_context_unref(listener->tls);
-    (void)close(listener->fd);
-    if (listener->spare_fd >= 0)
-        (void)close(listener->spare_fd);
     loop_bury(listener->loop, listener, listener_free);
 }

@@ -79,10 +79,18 @@ MUST_CHECK struct listener *listener_create(struct loop *loop, int fd, const str
                                             listener_fn *accepted, void *owner);
 /* Stops and resumes accepting; the kernel keeps queueing. */
 void listener_pause(struct listener *listener, bool pause);
-/* Uses another TLS context for connections to come (reload). */
-void listener_set_tls(struct listener *listener, struct tls_context *tls);
+/* Uses other options for connections to come (reload); the limit must be the same. */
+void listener_adopt(struct listener *listener, const struct listener_options *options);
 /* The local address; the port is the real one when 0 was asked for. */
 struct address listener_address(const struct listener *listener);
+/*
+ * Takes what waits in the kernel's queue, then closes the socket: whoever got through to it is served. The file of a
+ * Unix socket is removed if `unlink_path`. What has arrived goes on to the owner; listener_close is still due. Twice is
+ * once, NULL is allowed.
+ */
+void listener_finish(struct listener *listener, bool unlink_path);
+/* Whether PROXY headers or handshakes are awaited. */
+bool listener_arriving(const struct listener *listener);
 /*
  * Stops for good and drops handshakes under way; connections handed over are not touched. The file of a Unix socket is
  * removed if `unlink_path` (by the worker that bound it). NULL is allowed.

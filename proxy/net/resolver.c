@@ -358,6 +358,12 @@ void resolver_flush(struct resolver *resolver)
 
 /* ---- life ---- */
 
+void resolver_keep(struct resolver *resolver, uint64_t floor, uint64_t ceiling)
+{
+    resolver->floor = floor ? floor : FLOOR;
+    resolver->ceiling = ceiling ? ceiling : CEILING;
+}
+
 struct resolver *resolver_create(struct loop *loop, const struct resolver_options *options)
 {
     struct resolver_options none = {0};
@@ -365,8 +371,7 @@ struct resolver *resolver_create(struct loop *loop, const struct resolver_option
         options = &none;
     struct resolver *resolver = memory_zalloc(sizeof(*resolver));
     resolver->loop = loop;
-    resolver->floor = options->floor ? options->floor : FLOOR;
-    resolver->ceiling = options->ceiling ? options->ceiling : CEILING;
+    resolver_keep(resolver, options->floor, options->ceiling);
     resolver->negative = options->negative ? options->negative : NEGATIVE;
     resolver->most = options->names ? options->names : NAMES;
     resolver->servers = options->servers ? memory_string(span_str(options->servers)) : NULL;

@@ -51,6 +51,8 @@ struct lookup {
  * pending_cancel(&lookup->pending).
  */
 void resolver_lookup(struct resolver *resolver, struct lookup *lookup, struct span host, struct list *list);
+/* Other bounds for how long answers are kept, µs; 0: the defaults. For answers to come. */
+void resolver_keep(struct resolver *resolver, uint64_t floor, uint64_t ceiling);
 /* Forgets cached answers (names keep being usable if DNS fails next). */
 void resolver_flush(struct resolver *resolver);
 

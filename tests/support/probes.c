@@ -3,8 +3,10 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "gateway/exchange.h"
 #include "net/pending.h"
 #include "support/rig.h"
@@ -187,8 +189,25 @@ struct probe_state {
     bool waited;
 };
 
+/* Its instance is its name, so that another one's instance is noticed. */
+static void *probe_attach(struct worker *worker, const void *settings, struct span name, void *previous)
+{
+    (void)worker;
+    (void)settings;
+    (void)previous;
+    return memory_string(name);
+}
+
+static void probe_detach(struct worker *worker, void *instance)
+{
+    (void)worker;
+    free(instance);
+}
+
 static void note(struct filter *filter, const char *what)
 {
+    assert_non_null(filter->instance);
+    assert_true(span_equal(span_str(filter->instance), filter->name));
     buffer_format(&rig_of(filter)->trace, "%.*s:%s ", SPAN_ARG(filter->name), what);
 }
 
@@ -295,6 +314,8 @@ static const struct settings_spec probe_spec =
 static const struct filter_type probe = {.name = "probe",
                                          .settings = &probe_spec,
                                          .state_size = sizeof(struct probe_state),
+                                         .attach = probe_attach,
+                                         .detach = probe_detach,
                                          .on_request_head = probe_head,
                                          .on_request = probe_request,
                                          .on_request_body = probe_request_body,

@@ -150,7 +150,6 @@ static void start(struct rig *rig, const struct rig_setup *setup, uint64_t seed)
     struct worker_listener *listener = memory_zalloc(sizeof(*listener));
     listener->worker = rig->worker;
     listener->use = &rig->snapshot->listeners[0];
-    listener->name = span_of(memory_string(listener->use->name), listener->use->name.len);
     rig->worker->listeners = listener;
     rig->listener = listener;
 }
@@ -160,6 +159,7 @@ void rig_load(struct rig *rig, const struct rig_setup *setup)
     struct snapshot *before = rig->snapshot;
     rig->snapshot = load(rig, setup);
     worker_adopt(rig->worker, rig->snapshot);
+    rig->listener->use = &rig->snapshot->listeners[0];
     snapshot_unref(before);
 }
 
