@@ -128,7 +128,7 @@ bool config_load_texts(const struct config_text *texts, size_t count, const stru
     size_t errors = report->errors;
     struct config *config = create((struct span){0});
     struct node *root = source_texts(&config->arena, texts, count, report);
-    return finish(config, root, filters, flags, report, errors, ret);
+    return finish(config, root, filters, flags, NULL, report, errors, ret);
 }
 
 void config_free(struct config *config)
