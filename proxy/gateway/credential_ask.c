@@ -163,3 +163,22 @@ void credential_ask_finish(struct credential_ask *ask)
     buffer_wipe(&ask->body);
     arena_finish(&ask->arena);
 }
+
+static unsigned add_file(struct span path, struct span ret[CREDENTIAL_ASK_FILES], unsigned count)
+{
+    if (path.len)
+        ret[count++] = path;
+    return count;
+}
+
+unsigned credential_ask_files(const struct identity *identity, struct span ret[CREDENTIAL_ASK_FILES])
+{
+    if (identity->kind == IDENTITY_WORKLOAD)
+        return add_file(identity->token_file, ret, 0);
+    if (identity->kind == IDENTITY_CLIENT_SECRET)
+        return add_file(identity->config->client_secret->secret.file, ret, 0);
+    if (identity->kind != IDENTITY_CLIENT_CERTIFICATE)
+        return 0;
+    const struct config_entra *entra = identity->config->client_certificate;
+    return add_file(entra->key, ret, add_file(entra->certificate, ret, 0));
+}

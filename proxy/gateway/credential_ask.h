@@ -31,4 +31,11 @@ MUST_CHECK bool credential_ask_init(struct credential_ask *ret, const struct ide
 /* Wipes it. */
 void credential_ask_finish(struct credential_ask *ask);
 
+/*
+ * The files that such a request is made of, at most CREDENTIAL_ASK_FILES; returns how many. When one is another, asking
+ * again may bring something else.
+ */
+#define CREDENTIAL_ASK_FILES 2
+unsigned credential_ask_files(const struct identity *identity, struct span ret[CREDENTIAL_ASK_FILES]);
+
 #endif

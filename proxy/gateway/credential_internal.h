@@ -6,6 +6,7 @@
 #define POSTERN_GATEWAY_CREDENTIAL_INTERNAL_H
 
 #include "base/table.h"
+#include "gateway/credential_ask.h"
 #include "gateway/credential_policy.h"
 #include "gateway/credentials.h"
 #include "gateway/fetch.h"
@@ -36,8 +37,9 @@ struct credential {
     struct task unasked;         /* the request could not even be made: reported from the queue */
     uint64_t asked_at, retry_at; /* loop time; retry_at 0: not backing off */
     struct credential_failure failure;
-    char detail[320];        /* of the last failure */
-    struct secret_mark mark; /* file kinds */
+    char detail[320];                                    /* of the last failure */
+    struct secret_mark mark;                             /* file kinds */
+    struct secret_mark asked_with[CREDENTIAL_ASK_FILES]; /* the files as they were when it was last asked */
     uint64_t looked_at;
 
     struct list waiters; /* credential_wait.link */

@@ -55,6 +55,27 @@ static void succeeded(struct credential *c)
         enter(c, CREDENTIAL_GOOD);
 }
 
+/* Whether a file that it asks with is another than when it last asked, or not looked at yet. */
+static bool files_changed(struct credential *c)
+{
+    struct span files[CREDENTIAL_ASK_FILES];
+    unsigned count = credential_ask_files(c->identity, files);
+    bool changed = false;
+    for (unsigned i = 0; i < count; i++)
+        changed |= secret_file_changed(files[i], &c->asked_with[i]);
+    return changed;
+}
+
+/* Until then, a file that changes is looked for: a secret that was wrong is tried as soon as it is another. */
+static void wait_for_retry(struct credential *c)
+{
+    struct span files[CREDENTIAL_ASK_FILES];
+    struct loop *loop = c->worker->loop;
+    uint64_t next = loop_now(loop) + LOOK_EACH;
+    bool looks = credential_ask_files(c->identity, files) > 0 && next < c->retry_at;
+    timer_set(loop, &c->timer, looks ? next : c->retry_at);
+}
+
 static void failed(struct credential *c, const struct token_trouble *trouble, uint64_t code, unsigned status,
                    uint64_t retry_after, const char *detail)
 {
@@ -72,7 +93,7 @@ static void failed(struct credential *c, const struct token_trouble *trouble, ui
     uint64_t wait = credential_retry_after(&c->failure, &c->worker->random);
     c->retry_at = now + wait;
     if (identity_asks(c->identity))
-        timer_set(c->worker->loop, &c->timer, c->retry_at);
+        wait_for_retry(c);
     enum credential_state state = credential_usable(c) ? CREDENTIAL_AILING : CREDENTIAL_FAILING;
     /* One that passes by itself at the first try again is not worth a line while the old token serves. */
     if (state != c->state || other)
@@ -228,6 +249,7 @@ void credential_ask_now(struct credential *c)
     struct span reason = {0};
     struct net_error error;
     c->asked_at = loop_now(loop);
+    (void)files_changed(c); /* before they are read: what changes from here on is found later */
     if (c->identity->trust) /* the proxy of identity bindings renews its authority's file */
         (void)tls_context_reload(c->identity->trust, &error);
     if (credential_ask_init(&ask, c->identity, c->scope, loop_wall(loop), &reason)) {
@@ -244,8 +266,16 @@ void credential_ask_now(struct credential *c)
 static void due(struct timer *timer)
 {
     struct credential *c = CONTAINER_OF(timer, struct credential, timer);
-    if (c->named || !list_empty(&c->waiters) || !list_empty(&c->watches))
-        credential_ask_now(c); /* else the configuration has forgotten it */
+    if (!c->named && list_empty(&c->waiters) && list_empty(&c->watches))
+        return; /* the configuration has forgotten it */
+    if (c->retry_at && loop_now(c->worker->loop) < c->retry_at) {
+        if (!files_changed(c)) {
+            wait_for_retry(c);
+            return;
+        }
+        c->failure = (struct credential_failure){0};
+    }
+    credential_ask_now(c);
 }
 
 void credential_refresh_init(struct credential *c)

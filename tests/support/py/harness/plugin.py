@@ -58,7 +58,7 @@ def gateway(owned, tmp_path):
     gateway(UPSTREAM, ...): Postern with one target per upstream (first, second, third), tried in that order for every
     model name. Configuration in keywords replaces or adds to that; `edit` gets the targets before they are written.
     """
-    def start(*servers, edit=None, env=None, **config):
+    def start(*servers, edit=None, env=None, mount=None, **config):
         names = ("first", "second", "third")[: len(servers)]
         made = {}
         if servers:
@@ -66,7 +66,8 @@ def gateway(owned, tmp_path):
             if edit:
                 edit(targets)
             made = {"targets": targets, "models": [model("*", *names)]}
-        child = process.Gateway(tmp_path, {**made, **config}, {"TARGET_KEY": process.CANARY_TARGET_KEY, **(env or {})})
+        child = process.Gateway(tmp_path, {**made, **config}, {"TARGET_KEY": process.CANARY_TARGET_KEY, **(env or {})},
+                                mount)
         owned.callback(child.stop)
         return child
 

@@ -131,10 +131,11 @@ def postern(*arguments, **options):
 class Gateway(Process):
     """
     `postern run` with a configuration of its own. Ports and the access log are added to what the test gives; `listener` and `admin` in
-    it are merged into the one listener and the admin address. `port` takes data, `admin` is the admin address's port.
+    it are merged into the one listener and the admin address. `port` takes data, `admin` is the admin address's port. With `mount`
+    the configuration lies in a mounted ConfigMap.
     """
 
-    def __init__(self, folder, config, env=None):
+    def __init__(self, folder, config, env=None, mount=None):
         self.port, self.admin = free_port(), free_port()
         self.access_path = folder / f"access-{self.port}.log"
         self.config_path = folder / f"postern-{self.port}.yaml"
@@ -149,7 +150,12 @@ class Gateway(Process):
             **{name: value for name, value in config.items() if name not in ("listener", "admin")},
         }
         # JSON is YAML; nothing here needs more.
-        self.config_path.write_text(json.dumps(whole, indent=1))
+        self.config_text = json.dumps(whole, indent=1)
+        if mount:
+            mount.swap({"postern.yaml": self.config_text})
+            self.config_path = mount.folder
+        else:
+            self.config_path.write_text(self.config_text)
         wrap = os.environ.get("POSTERN_WRAP", "").split()
         super().__init__([*wrap, binary(), "run", "--config", self.config_path], env=env)
         self.wait_until(lambda: self.probe("/readyz") == 200)
