@@ -20,6 +20,12 @@ struct variables {
 
 /* ---- reading ---- */
 
+/* A key says nothing of the class: Java's one client reads AZURE_OPENAI_KEY. */
+static bool is_key(struct span name)
+{
+    return span_equal(name, SPAN("AZURE_OPENAI_API_KEY")) || span_equal(name, SPAN("AZURE_OPENAI_KEY"));
+}
+
 static void read_variables(struct variables *v)
 {
     struct json_value entry, value;
@@ -34,8 +40,7 @@ static void read_variables(struct variables *v)
         if (json_value_member(entry, SPAN("value"), &value))
             (void)!json_value_text(value, v->in->arena, &text->value);
         v->azure |= span_equal(text->name, SPAN("OPENAI_API_VERSION")) ||
-                    (span_starts_with(text->name, SPAN("AZURE_OPENAI_")) &&
-                     !span_equal(text->name, SPAN("AZURE_OPENAI_API_KEY")));
+                    (span_starts_with(text->name, SPAN("AZURE_OPENAI_")) && !is_key(text->name));
     }
     v->theirs = v->count;
 }

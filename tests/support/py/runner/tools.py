@@ -14,6 +14,8 @@ import threading
 from . import paths
 
 REQUIREMENTS = paths.TESTS / "e2e" / "requirements.txt"
+# Apart from the others, so that a change here does not make those anew.
+REQUIREMENTS_KUBERNETES = paths.TESTS / "e2e" / "requirements-kubernetes.txt"
 NODE_MANIFEST = paths.TESTS / "e2e" / "node" / "package.json"
 GO_NEEDED = (1, 24)
 # name -> module, versions of which the first that the proxy has is taken, package below it. h2spec's last release counts 145 cases,
@@ -48,7 +50,11 @@ def python_packages():
         call([sys.executable, "-m", "venv", str(paths.VENV)])
         call([str(paths.VENV / "bin" / "pip"), "install", "--quiet", "--no-input", "-r", str(REQUIREMENTS)])
 
+    def add():
+        call([str(paths.VENV / "bin" / "pip"), "install", "--quiet", "--no-input", "-r", str(REQUIREMENTS_KUBERNETES)])
+
     stamped(paths.VENV / "stamp", sys.version + REQUIREMENTS.read_text(), make)
+    stamped(paths.VENV / "stamp-kubernetes", REQUIREMENTS_KUBERNETES.read_text(), add)
 
 
 def node_packages():
