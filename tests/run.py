@@ -3,7 +3,8 @@
 """
 Every test of the project, or a part of it: what `./dev test [PATTERN ...]` runs once Debian's packages are there.
 
-Names are paths: lint/spdx, unit/http/h1_reader_test, chain/..., threads/..., fuzz/json, e2e/test_sdk_python, conformance/test_h2spec.
+Names are paths: lint/spdx, unit/http/h1_reader_test, chain/..., threads/..., fuzz/json, e2e/test_sdk_python, conformance/test_h2spec,
+deploy/test_chart.
 A pattern selects every name that holds it. The last line is `N passed, N failed, N skipped`; the exit code is 1 when anything failed
 or nothing ran.
 """
@@ -39,6 +40,7 @@ class Plan:
         self.fuzz = chosen(fuzz.names(), lambda name: f"fuzz/{name}")
         self.e2e = chosen(suites.names("e2e"))
         self.conformance = chosen(suites.names("conformance"))
+        self.deploy = chosen(suites.names("deploy"))
 
     def groups(self):
         return vars(self)
@@ -51,7 +53,7 @@ def run_instrumented(report, plan):
     """Unit and chain programs, then the suites, under AddressSanitizer and UndefinedBehaviorSanitizer."""
     programs = plan.unit + plan.chain
     targets = [cmocka.target(name) for name in programs]
-    if plan.e2e or plan.conformance:
+    if plan.e2e or plan.conformance or plan.deploy:
         targets.append("postern")
     if not targets:
         return
@@ -83,7 +85,7 @@ def run_fuzz(report, plan, seconds):
 
 
 def run_suites(report, plan, ready):
-    for suite in ("e2e", "conformance"):
+    for suite in ("e2e", "conformance", "deploy"):
         if getattr(plan, suite) and ready():
             suites.run(report, suite, getattr(plan, suite), paths.BUILD_ADDRESS / "postern")
 
@@ -100,7 +102,7 @@ def main():
             print("\n".join(f"{group}: {name}" for name in names))
         return 0
     report = Report()
-    fetched = tools.Tools(report) if plan.e2e or plan.conformance or plan.workers else None
+    fetched = tools.Tools(report) if plan.e2e or plan.conformance or plan.deploy or plan.workers else None
     outcome = []
 
     def ready():
