@@ -34,6 +34,8 @@ static const struct command_entry commands[] = {
     {"mock", "mock --port N [OPTION...]", "serve the mock model alone, to test applications against", command_mock},
     {"key", "key new CONSUMER [OPTION...]", "make an API key, and the line that a keys file holds in its place",
      command_key},
+    {"drain", "drain --control unix:PATH | --config PATH",
+     "end a running Postern as SIGTERM does, by its control socket", command_drain},
     {"version", "version", "print the version", command_version},
     {"help", "help [COMMAND]", "this text, or that of one command", command_help},
 };

@@ -18,6 +18,7 @@ int command_explain(int argc, char **argv);
 int command_simulate(int argc, char **argv);
 int command_mock(int argc, char **argv);
 int command_key(int argc, char **argv);
+int command_drain(int argc, char **argv);
 int command_version(int argc, char **argv);
 
 /* Says what is wrong with the command line (NULL: nothing in particular) and how it is used. Returns 2. */
