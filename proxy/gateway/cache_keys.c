@@ -81,7 +81,7 @@ static const char *read_line(struct cache_keys *keys, struct span line)
 struct cache_keys *cache_keys_parse(struct span file, struct span text, struct report *report)
 {
     struct cache_keys *keys = memory_zalloc(sizeof(*keys));
-    struct place place = {.file = file};
+    struct place place = {.file = file, .column = 1};
     bool good = true;
     struct span line;
     while (span_split(&text, '\n', &line)) {
@@ -161,7 +161,7 @@ static struct cache_keys *load(const char *path, bool first)
     if (secret_file_read(span_str(path), true, &text, &reason))
         keys = cache_keys_parse(span_str(path), buffer_span(&text), &report);
     else
-        report_error(&report, (struct place){.file = span_str(path)}, "the file %s", reason);
+        report_error(&report, (struct place){.file = span_str(path)}, "the file cannot be used: %s", reason);
     if (!keys) {
         report_print(&report, &messages);
         struct span rest = buffer_span(&messages), line;
