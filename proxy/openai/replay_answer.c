@@ -4,14 +4,15 @@
 
 /* --- chat and completions --- */
 
-/* Objects that replay_write_chunks walks: no name may be there twice. */
-static bool is_object(struct json_value value)
+/* Objects that replay_write_chunks walks: no name may be there twice. `within` is looked into as well. */
+static bool is_object(struct json_value value, bool within)
 {
     struct replay_walk walk;
     if (value.kind != JSON_OBJECT_OPEN || !replay_walk_object(&walk, value.raw))
         return false;
     while (replay_walk_next(&walk))
-        ;
+        if (within && walk.value.kind == JSON_OBJECT_OPEN && !is_object(walk.value, false))
+            return false;
     return !walk.bad;
 }
 
@@ -23,7 +24,7 @@ static bool are_calls(struct json_value value)
     if (value.kind != JSON_ARRAY_OPEN || !replay_walk_array(&walk, value.raw))
         return false;
     while (replay_walk_next(&walk))
-        if (!is_object(walk.value))
+        if (!is_object(walk.value, true))
             return false;
     return !walk.bad;
 }
@@ -36,6 +37,9 @@ static bool is_message(struct json_value value)
         return false;
     while (replay_walk_next(&walk)) {
         if (replay_named(&walk, SPAN("tool_calls")) && !are_calls(walk.value))
+            return false;
+        if (replay_named(&walk, SPAN("function_call")) && walk.value.kind == JSON_OBJECT_OPEN &&
+            !is_object(walk.value, false))
             return false;
         if (replay_named(&walk, SPAN("role")) && walk.value.kind != JSON_STRING)
             return false;

@@ -9,7 +9,9 @@ static bool check_choice(struct replay_merge *m, const struct replay_node *choic
     struct replay_facts *facts = m->facts;
     struct replay_node *reason = replay_node_member(choice, SPAN("finish_reason"));
     unsigned finish = replay_finish(replay_node_value(reason));
-    if (!m->chat && !replay_node_is_text(replay_node_member(choice, SPAN("text"))))
+    if (choice->index != facts->choices)
+        replay_blame(facts, REPLAY_UNFINISHED); /* one is missing */
+    else if (!m->chat && !replay_node_is_text(replay_node_member(choice, SPAN("text"))))
         replay_blame(facts, REPLAY_MALFORMED);
     else if (!replay_node_is_text(reason) || replay_node_is_blank(reason))
         replay_blame(facts, REPLAY_UNFINISHED);

@@ -213,15 +213,6 @@ static struct span open_delta(const struct replay_walk *walk, struct buffer *ret
     return buffer_span(ret);
 }
 
-static bool is_text_member(const struct replay_walk *walk)
-{
-    static const struct span words[] = {SPAN_INIT("id"), SPAN_INIT("type"), SPAN_INIT("name")};
-    for (size_t i = 0; i < ARRAY_LEN(words); i++)
-        if (replay_named(walk, words[i]))
-            return false;
-    return walk->value.kind == JSON_STRING;
-}
-
 static void put_member(struct chunk_writer *w, const struct replay_walk *walk)
 {
     struct buffer opening = {0};
@@ -236,7 +227,7 @@ static void put_member(struct chunk_writer *w, const struct replay_walk *walk)
         return;
     }
     struct span before = open_delta(walk, &opening);
-    if (is_text_member(walk)) {
+    if (walk->value.kind == JSON_STRING && !replay_is_word(walk->name)) {
         bool logprobs = replay_named(walk, SPAN("content")) || replay_named(walk, SPAN("refusal"));
         put_text(w, before, replay_inside(walk->value.raw), SPAN("}"), logprobs);
     } else {

@@ -52,7 +52,7 @@ static struct span keep(struct replay_merge *m, const struct replay_walk *walk)
 /* The member that the walk stands at. NULL when there are too many. */
 static struct replay_node *member_of(struct replay_merge *m, struct replay_node *object, const struct replay_walk *walk)
 {
-    bool message = object->choice && replay_named(walk, SPAN("delta"));
+    bool message = m->chat && object->choice && replay_named(walk, SPAN("delta"));
     struct replay_node *node = replay_node_member(object, message ? SPAN("message") : walk->name);
     if (node)
         return node;
@@ -86,18 +86,6 @@ static struct replay_node *element_of(struct replay_merge *m, struct replay_node
 }
 
 /* --- merging values --- */
-
-/* Words of the protocol: said again, they replace. All other strings are pieces. */
-static bool is_word(struct span name)
-{
-    static const struct span words[] = {SPAN_INIT("role"),          SPAN_INIT("id"),
-                                        SPAN_INIT("type"),          SPAN_INIT("name"),
-                                        SPAN_INIT("finish_reason"), SPAN_INIT("stop_reason")};
-    for (size_t i = 0; i < ARRAY_LEN(words); i++)
-        if (span_equal(words[i], name))
-            return true;
-    return false;
-}
 
 /* Sound is sent in base64: behind padding, another piece would be no base64. */
 static bool ends_padded(const struct replay_node *node)
@@ -137,13 +125,13 @@ static bool absorb_string(struct replay_merge *m, struct replay_node *node, stru
         node->last_text = &node->text;
     } else if (node->kind != JSON_STRING) {
         return fail(m, REPLAY_MALFORMED);
-    } else if (!is_word(node->name)) {
+    } else if (!replay_is_word(node->name)) {
         if (!append_text(m, node, inside))
             return false;
     } else if (inside.len) {
         node->text.inside = inside;
     }
-    if (is_word(node->name))
+    if (replay_is_word(node->name))
         return true;
     m->appended++;
     m->target = node;
@@ -201,7 +189,7 @@ static bool absorb_member(struct replay_merge *m, struct replay_node *object, co
             return true;
         if (replay_named(walk, SPAN("error")) && !replay_is_empty(walk->value))
             return fail(m, REPLAY_ERROR);
-        if (m->chat && replay_named(walk, SPAN("message")))
+        if (replay_named(walk, m->chat ? SPAN("message") : SPAN("delta")))
             return fail(m, REPLAY_MALFORMED);
     }
     struct replay_node *node = member_of(m, object, walk);

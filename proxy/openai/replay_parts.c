@@ -143,6 +143,17 @@ bool replay_is_report(struct span name)
            span_equal(name, SPAN("content_filters"));
 }
 
+bool replay_is_word(struct span name)
+{
+    static const struct span words[] = {SPAN_INIT("role"),          SPAN_INIT("id"),
+                                        SPAN_INIT("type"),          SPAN_INIT("name"),
+                                        SPAN_INIT("finish_reason"), SPAN_INIT("stop_reason")};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (span_equal(words[i], name))
+            return true;
+    return false;
+}
+
 /* `filtered` and `blocked` stand at any depth; an `error` stands where the categories would. */
 bool replay_filtered(struct json_value report)
 {

@@ -62,6 +62,8 @@ unsigned replay_finish(struct json_value reason);
 bool replay_filtered(struct json_value report);
 /* Whether a member of this name is a content filter's report. */
 bool replay_is_report(struct span name);
+/* Words of the protocol: said again in a stream, they replace. All other strings are pieces. */
+bool replay_is_word(struct span name);
 /* Reads a usage object of any operation. */
 void replay_usage(struct json_value value, struct usage *ret);
 

@@ -62,6 +62,7 @@ static void test_chat_streams(void **state)
         {CHUNK(SAY("a")) END("\"stop\"") DONE DONE, REPLAY_UNFINISHED},
         {CHUNK(SAY("a")) END("\"stop\"") "data: [DONE]\n", REPLAY_UNFINISHED},
         {CHUNK(SAY("a")) CHUNK("{\"index\":1,\"delta\":{},\"finish_reason\":\"stop\"}") DONE, REPLAY_UNFINISHED},
+        {CHUNK("{\"index\":1,\"delta\":{},\"finish_reason\":\"stop\"}") DONE, REPLAY_UNFINISHED},
         /* errors */
         {CHUNK(SAY("a")) "data: {\"error\":{\"message\":\"m\"}}\n\n" DONE, REPLAY_ERROR},
         {CHUNK(SAY("a")) "data: {\"error\":\"m\",\"choices\":[]}\n\n" END("\"stop\"") DONE, REPLAY_ERROR},
@@ -135,6 +136,13 @@ static void test_chat_json(void **state)
         {ANSWER("\"message\":null,\"finish_reason\":\"stop\"", ""), REPLAY_MALFORMED},
         {ANSWER("\"message\":{\"tool_calls\":[1]},\"finish_reason\":\"stop\"", ""), REPLAY_MALFORMED},
         {ANSWER("\"message\":{\"content\":\"a\",\"content\":\"b\"},\"finish_reason\":\"stop\"", ""), REPLAY_MALFORMED},
+        {ANSWER("\"message\":{\"tool_calls\":[{\"function\":{\"name\":\"a\",\"name\":\"b\"}}]},"
+                "\"finish_reason\":\"stop\"",
+                ""),
+         REPLAY_MALFORMED},
+        {ANSWER("\"message\":{\"function_call\":{\"name\":\"a\",\"name\":\"b\"}},\"finish_reason\":\"stop\"", ""),
+         REPLAY_MALFORMED},
+        {ANSWER("\"delta\":{}," MESSAGE ",\"finish_reason\":\"stop\"", ""), REPLAY_MALFORMED},
         {ANSWER(MESSAGE "," MESSAGE ",\"finish_reason\":\"stop\"", ""), REPLAY_MALFORMED},
         {ANSWER(MESSAGE ",\"finish_reason\":\"stop\"", "") "x", REPLAY_MALFORMED},
         {"{\"choices\":[{\"index\":1," MESSAGE ",\"finish_reason\":\"stop\"}]}", REPLAY_MALFORMED},
