@@ -3,25 +3,43 @@
 
 #include <stdlib.h>
 
-#include "base/hash.h"
+#include "base/crypto.h"
 #include "base/memory.h"
+#include "gateway/limits_redis.h"
 #include "gateway/metrics_series.h"
+#include "gateway/redis_stores.h"
 #include "gateway/snapshot.h"
 #include "gateway/worker.h"
 
 /* ---- instance ---- */
 
+static struct redis_store *named_store(struct worker *worker, const struct rate_limit_settings *settings)
+{
+    return redis_store_get(worker->stores, settings->store);
+}
+
+/* What has been learned and who waits go on, and so do counts; numbers come from the exchange's settings. */
 static void *attach(struct worker *worker, const void *settings, struct span name, void *previous)
 {
     const struct rate_limit_settings *given = settings;
-    if (previous) /* counts, averages and those who wait go on; numbers come from the exchange's settings */
-        return previous;
+    struct rate_limit_instance *before = previous;
+    bool shared = given->store.len > 0;
+    if (before && shared == (before->shared != NULL)) {
+        if (shared)
+            limits_redis_use(before->shared, named_store(worker, given));
+        return before;
+    }
+    /* Counts that move between memory and a store: what was granted by one is settled there. */
     struct rate_limit_instance *instance = memory_zalloc(sizeof(*instance));
     instance->worker = worker;
     instance->table = limits_table_get(name, given->keys);
     limits_memory_init(&instance->memory, instance->table);
     instance->store = &instance->memory.store;
-    instance->id_prefix = hash_random(&worker->random);
+    if (shared) {
+        instance->shared = limits_redis_create(worker, named_store(worker, given), name, given->keys);
+        instance->store = instance->shared;
+    }
+    crypto_random(&instance->id_prefix, sizeof(instance->id_prefix));
     rate_limit_queue_init(instance);
     return instance;
 }
@@ -31,6 +49,7 @@ static void detach(struct worker *worker, void *detached)
     struct rate_limit_instance *instance = detached;
     timer_clear(worker->loop, &instance->timer);
     task_cancel(&instance->look);
+    limits_redis_destroy(instance->shared);
     limits_table_unref(instance->table);
     free(instance);
 }
@@ -80,6 +99,7 @@ enum limits_result rate_limit_reserve(struct filter *filter)
     state->call.done = answered;
     enum limits_result result =
         limits_reserve(instance->store, &state->call, loop, filter_pendings(filter), loop_now(loop), loop_wall(loop));
+    state->asking = result == LIMITS_PENDING;
     if (result == LIMITS_GRANTED)
         granted(filter);
     return result;
@@ -90,7 +110,7 @@ static enum verdict refuse_or_wait(struct filter *filter)
     return rate_limit_wait(filter) ? FILTER_WAIT : rate_limit_refuse(filter);
 }
 
-static enum verdict lost(struct filter *filter)
+enum verdict rate_limit_lost(struct filter *filter)
 {
     rate_limit_count(filter, (struct span){0}, SPAN("lost"));
     filter_fail(filter, FAULT_OVERLOADED, SPAN("The limits cannot be counted at the moment; try again."),
@@ -98,19 +118,22 @@ static enum verdict lost(struct filter *filter)
     return FILTER_FAIL;
 }
 
-/* The store's answer came later: the exchange waits at this filter. */
+/* The store's answer came later: the exchange waits at this filter, perhaps in the queue. */
 static void answered(struct limits_call *call, enum limits_result result)
 {
     struct rate_limit_state *state = CONTAINER_OF(call, struct rate_limit_state, call);
     struct filter *filter = state->filter;
-    if (result == LIMITS_GRANTED) {
+    state->asking = false;
+    if (result == LIMITS_GRANTED)
         granted(filter);
+    if (state->queued)
+        rate_limit_queue_answered(state, result);
+    else if (result == LIMITS_GRANTED)
         filter_continue(filter);
-    } else if (result == LIMITS_LOST) {
-        (void)lost(filter);
-    } else {
+    else if (result == LIMITS_LOST)
+        (void)rate_limit_lost(filter);
+    else
         (void)refuse_or_wait(filter);
-    }
 }
 
 static enum verdict on_request(struct filter *filter)
@@ -136,7 +159,7 @@ static enum verdict on_request(struct filter *filter)
     case LIMITS_LOST:
         break;
     }
-    return lost(filter);
+    return rate_limit_lost(filter);
 }
 
 /* ---- the answer and the end ---- */
@@ -162,7 +185,7 @@ static void on_end(struct filter *filter, enum outcome outcome)
     rate_limit_charge(filter);
     limits_settle(instance->store, &state->call, now, loop_wall(loop));
     instance->hold = instance->hold ? instance->hold - instance->hold / 8 + held / 8 : held;
-    rate_limit_queue_wake(instance);
+    rate_limit_queue_wake(filter);
 }
 
 /* ---- simulate ---- */

@@ -45,6 +45,7 @@ struct limit_settings {
     bool shadow;
     struct setting_list consumers, groups, models, operations;
     struct weights_settings weights;
+    enum limits_when_lost when_store_lost;
     /* filled in by the check */
     enum limit_unit unit;
     struct limit_law law;
@@ -68,6 +69,7 @@ struct rate_limit_settings {
     struct settings settings;
     const struct limit_settings *limits;
     size_t limit_count;
+    struct span store; /* a name in config.stores; empty: memory of this process */
     const struct price_settings *prices;
     size_t price_count;
     struct price_settings dearest; /* of all prices, for models without one */
@@ -87,13 +89,15 @@ extern const struct settings_spec rate_limit_spec;
 
 struct rate_limit_instance {
     struct worker *worker;
-    struct limits_table *table;
+    struct limits_table *table; /* what is learned; the counts, too, unless a store is named */
     struct limits_memory memory;
-    struct limits_store *store;
-    struct list waiters; /* struct rate_limit_state.link, in order of arrival */
+    struct limits_store *shared; /* limits_redis.h's; NULL: none is named */
+    struct limits_store *store;  /* whichever counts */
+    struct list waiters;         /* struct rate_limit_state.link, in order of arrival */
     unsigned waiting;
-    uint16_t classes[WAIT_CLASSES]; /* waiters by the key they wait for */
-    struct timer timer;             /* when the next of them may be let in */
+    uint16_t classes[WAIT_CLASSES];    /* waiters by the key they wait for */
+    uint64_t woken[WAIT_CLASSES / 64]; /* bits: something has changed for that class since the last look */
+    struct timer timer;                /* when the next of them may be let in */
     struct task look;
     uint64_t hold;                /* average time that an exchange keeps its place, µs; 0: none has ended */
     uint64_t id_prefix, id_count; /* reservation ids */
@@ -110,6 +114,10 @@ struct rate_limit_state {
     struct list link;    /* on instance->waiters */
     struct pending pending;
     unsigned wait_class;
+    unsigned tries;   /* since it stands in the queue */
+    uint64_t look_at; /* not tried again before, unless something was given back; loop time */
+    bool queued;      /* on instance->waiters */
+    bool asking;      /* the store's answer is awaited */
     struct timer renew;
 };
 
@@ -140,13 +148,17 @@ void rate_limit_queue_init(struct rate_limit_instance *instance);
 bool rate_limit_must_queue(const struct filter *filter);
 /* Takes its place in the queue if the wait is allowed and there is room; the verdict is then FILTER_WAIT. */
 bool rate_limit_wait(struct filter *filter);
-/* Something was given back: look at the queue soon. */
-void rate_limit_queue_wake(struct rate_limit_instance *instance);
+/* The store has answered one who stands in the queue. */
+void rate_limit_queue_answered(struct rate_limit_state *state, enum limits_result result);
+/* What this exchange had reserved was given back: look soon at those who wait for the same. */
+void rate_limit_queue_wake(const struct filter *filter);
 
 /* ---- rate_limit.c ---- */
 
 /* Asks the store; LIMITS_GRANTED starts the reservation's life. */
 enum limits_result rate_limit_reserve(struct filter *filter);
+/* Fails the exchange: the store that must be asked cannot be, or there is no place for another key. */
+enum verdict rate_limit_lost(struct filter *filter);
 /* postern_limit_total{filter,limit,result}. */
 void rate_limit_count(const struct filter *filter, struct span limit, struct span result);
 

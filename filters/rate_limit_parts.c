@@ -256,6 +256,7 @@ static void add_part(struct filter *filter, const struct limit_settings *limit, 
     state->of[state->call.count++] = limit;
     part->units = units_at_most(filter, limit, (double)state->estimate.tokens, (double)state->output);
     part->shadow = limit->shadow;
+    part->when_lost = limit->when_store_lost;
     if (listed(&limit->per, SPAN("consumer")))
         part->tag = filter->exchange->consumer.name;
     set_law(part, limit, filter->exchange);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The queue of requests that a limit with max_wait holds: in order of arrival for each key, as only the first of a key
- * is tried. Looked at when the first could be let in by what its limit said, and whenever an exchange of this worker
- * settles. Other workers have their own queues: between them a place goes to whoever asks first.
+ * is tried. It is tried when it could be let in by what its limit said, and whenever an exchange of this worker that
+ * counted for the same key has settled. While a store is asked for it, it keeps its place. Other workers have their own
+ * queues: between them a place goes to whoever asks first.
  */
 #include "base/clock.h"
 #include "filters/rate_limit.h"
@@ -10,6 +11,8 @@
 
 /* Places of other workers become free without a word: look that often. */
 #define LOOK_PERIOD (25 * CLOCK_MS)
+/* In a shared store the pause doubles with each try, up to so many times. */
+#define LOOK_DOUBLED 3
 
 static unsigned class_of(const struct limits_part *part)
 {
@@ -43,45 +46,75 @@ static uint64_t patience(const struct rate_limit_instance *instance, const struc
     return least;
 }
 
+/* Something has changed for that class: look soon. */
+static void wake(struct rate_limit_instance *instance, unsigned class)
+{
+    instance->woken[class / 64] |= UINT64_C(1) << class % 64;
+    if (instance->waiting)
+        loop_post(instance->worker->loop, &instance->look);
+}
+
 static void leave(struct rate_limit_state *state)
 {
     struct rate_limit_instance *instance = state->filter->instance;
     list_remove(&state->link);
+    state->queued = false;
     instance->classes[state->wait_class]--;
     instance->waiting--;
 }
 
 static void cancelled(struct pending *pending)
 {
-    leave(CONTAINER_OF(pending, struct rate_limit_state, pending));
+    struct rate_limit_state *state = CONTAINER_OF(pending, struct rate_limit_state, pending);
+    leave(state);
+    wake(state->filter->instance, state->wait_class);
 }
 
-/* True when it has left the queue, let in or refused. */
-static bool try_again(struct rate_limit_state *state, bool last_time)
+/* It leaves the queue, let in or not. */
+static void end_wait(struct rate_limit_state *state, enum limits_result result)
 {
     struct filter *filter = state->filter;
-    struct rate_limit_instance *instance = filter->instance;
-    uint64_t waited = loop_now(instance->worker->loop) - state->since;
-    enum limits_result result = rate_limit_reserve(filter);
-    if (result == LIMITS_REFUSED && !last_time && may_wait(state, waited))
-        return false;
-    if (!last_time)
+    if (state->pending.live)
         pending_complete(&state->pending);
     leave(state);
-    if (result == LIMITS_PENDING) /* the store goes on with it */
-        return true;
     if (result == LIMITS_GRANTED)
         filter_continue(filter);
     else if (result == LIMITS_REFUSED)
         (void)rate_limit_refuse(filter);
     else
-        filter_fail(filter, FAULT_OVERLOADED, (struct span){0}, (struct span){0});
+        (void)rate_limit_lost(filter);
+}
+
+/* Whether the one who was refused stays. */
+static bool stays(const struct rate_limit_state *state)
+{
+    const struct rate_limit_instance *instance = state->filter->instance;
+    return may_wait(state, loop_now(instance->worker->loop) - state->since);
+}
+
+/* True when it has left the queue. False: those behind it, of the same class, stay behind it. */
+static bool try_again(struct rate_limit_state *state)
+{
+    if (state->asking)
+        return false;
+    state->tries++;
+    enum limits_result result = rate_limit_reserve(state->filter);
+    if (result == LIMITS_PENDING || (result == LIMITS_REFUSED && stays(state)))
+        return false;
+    end_wait(state, result);
     return true;
 }
 
+/* The last try; where the store is being asked already, that was it. */
 static void timed_out(struct pending *pending)
 {
-    (void)try_again(CONTAINER_OF(pending, struct rate_limit_state, pending), true);
+    struct rate_limit_state *state = CONTAINER_OF(pending, struct rate_limit_state, pending);
+    enum limits_result result = state->asking ? LIMITS_PENDING : rate_limit_reserve(state->filter);
+    if (result == LIMITS_PENDING)
+        leave(state); /* not waiting for others any more, but for the store */
+    else
+        end_wait(state, result);
+    wake(state->filter->instance, state->wait_class);
 }
 
 static void set_timer(struct rate_limit_instance *instance, uint64_t at)
@@ -90,25 +123,41 @@ static void set_timer(struct rate_limit_instance *instance, uint64_t at)
         timer_set(instance->worker->loop, &instance->timer, at);
 }
 
-static uint64_t next_look(const struct rate_limit_instance *instance, const struct rate_limit_state *state)
+/* A store that is asked over the wire is asked less often by one who waits long. */
+static uint64_t look_period(const struct rate_limit_instance *instance, const struct rate_limit_state *state)
+{
+    unsigned doubled = !instance->shared ? 0 : state->tries < LOOK_DOUBLED ? state->tries : LOOK_DOUBLED;
+    return LOOK_PERIOD << doubled;
+}
+
+static void plan_next(struct rate_limit_instance *instance, struct rate_limit_state *state)
 {
     uint64_t wait = limits_wait(&state->call, NULL);
-    return loop_now(instance->worker->loop) + (wait ? wait : LOOK_PERIOD);
+    state->look_at = loop_now(instance->worker->loop) + (wait ? wait : look_period(instance, state));
+    set_timer(instance, state->look_at);
 }
 
 static void look_through(struct rate_limit_instance *instance)
 {
-    uint64_t blocked[WAIT_CLASSES / 64] = {0};
+    uint64_t blocked[WAIT_CLASSES / 64] = {0}, woken[WAIT_CLASSES / 64];
+    uint64_t now = loop_now(instance->worker->loop);
+    memcpy(woken, instance->woken, sizeof(woken));
+    memset(instance->woken, 0, sizeof(instance->woken));
     LIST_EACH(&instance->waiters, link)
     {
         struct rate_limit_state *state = CONTAINER_OF(link, struct rate_limit_state, link);
-        unsigned class = state->wait_class;
-        if (blocked[class / 64] & UINT64_C(1) << class % 64)
+        unsigned word = state->wait_class / 64;
+        uint64_t bit = UINT64_C(1) << state->wait_class % 64;
+        if (blocked[word] & bit)
             continue;
-        if (try_again(state, false))
+        bool due = (woken[word] & bit) || now >= state->look_at;
+        if (due && try_again(state))
             continue;
-        blocked[class / 64] |= UINT64_C(1) << class % 64;
-        set_timer(instance, next_look(instance, state));
+        blocked[word] |= bit;
+        if (!due)
+            set_timer(instance, state->look_at);
+        else if (!state->asking)
+            plan_next(instance, state);
     }
 }
 
@@ -129,10 +178,23 @@ void rate_limit_queue_init(struct rate_limit_instance *instance)
     instance->look.run = look;
 }
 
-void rate_limit_queue_wake(struct rate_limit_instance *instance)
+void rate_limit_queue_wake(const struct filter *filter)
 {
-    if (instance->waiting)
-        loop_post(instance->worker->loop, &instance->look);
+    struct rate_limit_instance *instance = filter->instance;
+    const struct rate_limit_state *state = filter->state;
+    for (unsigned i = 0; instance->waiting && i < state->call.count; i++)
+        wake(instance, class_of(&state->call.parts[i]));
+}
+
+void rate_limit_queue_answered(struct rate_limit_state *state, enum limits_result result)
+{
+    struct rate_limit_instance *instance = state->filter->instance;
+    if (result == LIMITS_REFUSED && stays(state)) {
+        plan_next(instance, state);
+        return;
+    }
+    end_wait(state, result);
+    wake(instance, state->wait_class); /* the next of its class */
 }
 
 bool rate_limit_must_queue(const struct filter *filter)
@@ -168,9 +230,10 @@ bool rate_limit_wait(struct filter *filter)
     state->wait_class = class_of(part);
     instance->classes[state->wait_class]++;
     instance->waiting++;
+    state->queued = true;
     list_append(&instance->waiters, &state->link);
     pending_start(filter_pendings(filter), &state->pending, loop, state->since + longest, timed_out, cancelled);
-    set_timer(instance, next_look(instance, state));
+    plan_next(instance, state);
     rate_limit_count(filter, state->of[part - state->call.parts]->name, SPAN("waited"));
     return true;
 }

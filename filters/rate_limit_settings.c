@@ -12,6 +12,9 @@ static const char *const windows[] = {[WINDOW_AUTO] = "auto",
                                       [WINDOW_ROLLING] = "rolling",
                                       NULL};
 
+static const char *const when_lost[] = {
+    [LIMITS_LOST_LEASE] = "lease", [LIMITS_LOST_OPEN] = "open", [LIMITS_LOST_CLOSED] = "closed", NULL};
+
 #define WEIGHT(member, text)                                                                                           \
     {                                                                                                                  \
         .name = #member, .type = SETTING_DECIMAL, .offset = offsetof(struct weights_settings, member),                 \
@@ -134,6 +137,15 @@ static const struct setting limit_table[] = {
      .max = 64,
      .help = "Only these operations, by the names that the access log uses.",
      .example = "[chat, responses]"},
+    {.name = "when_store_lost",
+     .type = SETTING_ENUM,
+     AT(when_store_lost),
+     .fallback = "lease",
+     .choices = when_lost,
+     .help = "What happens while the store does not answer. lease: each process goes on within its share of what was "
+             "left; filters/README.md says by how much that can pass the limit. open: everything is let in. closed: "
+             "requests that this limit counts are answered with 503.",
+     .example = "closed"},
     {.name = "weights", .type = SETTING_OBJECT, AT(weights), .sub = &weights_spec, .help = "What tokens count."},
 };
 #undef AT
@@ -333,6 +345,14 @@ static const struct setting rate_limit_table[] = {
      .sub = &limit_spec,
      .help = "All limits that fit a request apply: it is let in when every one of them has room.",
      .example = "[{name: team-tokens, per: [consumer, model], tokens: 100000/minute}]"},
+    {.name = "store",
+     .type = SETTING_STRING,
+     AT(store),
+     .fallback_note = "the memory of this process",
+     .refers = "stores",
+     .help = "Where counts are kept that several Posterns share: they then enforce the limits together, whatever "
+             "their number. Filters of one name share their counts.",
+     .example = "shared"},
     {.name = "prices",
      .type = SETTING_OBJECTS,
      AT(prices),
@@ -366,7 +386,8 @@ static const struct setting rate_limit_table[] = {
      .reload = RELOAD_RESTART,
      .help =
          "Places for counts: about two for each caller, model, ... and limit at a time. Each takes 136 bytes once it "
-         "is used. When there is none for a request it is answered with 503."},
+         "is used. When there is none for a request it is answered with 503. With a store they hold the shares that "
+         "are counted here while it is lost."},
     {.name = "fields",
      .type = SETTING_ENUMS,
      AT(fields),
@@ -401,6 +422,9 @@ static void check_rate_limit(void *settings, struct report *report)
     bool costs = false;
     for (size_t i = 0; i < all->limit_count; i++) {
         costs |= all->limits[i].unit == UNIT_COST;
+        if (!all->store.len && settings_given(&all->limits[i].settings, "when_store_lost"))
+            report_error(report, settings_place(&all->limits[i].settings, "when_store_lost"),
+                         "\"when_store_lost\" has no effect without a \"store\"");
         if (all->limits[i].unit == UNIT_COST && all->price_count == 0)
             report_error(report, settings_place(&all->limits[i].settings, "cost"),
                          "limit \"%.*s\" is on cost, but there are no \"prices\"", SPAN_ARG(all->limits[i].name));

@@ -3,7 +3,9 @@
  * redis_stores: a worker's clients of the stores that the configuration names, one each. They outlive a reload that
  * does not change them, and log in with the worker's credentials, anew with every new token.
  *
- *     struct redis_store *store = redis_store_get(worker->stores, SPAN("shared"));     once
+ * A filter's setting names one by `.refers = "stores"` (config/schema.h), and `attach` looks it up:
+ *
+ *     struct redis_store *store = redis_store_get(worker->stores, settings->store);    once
  *     if (store->redis) redis_ask(store->redis, ...);                                   each time: a reload may change
  * it
  */

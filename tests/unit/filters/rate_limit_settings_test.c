@@ -16,7 +16,7 @@
 
 extern const struct filter_type filter_rate_limit;
 
-static struct config *load(const char *filter, struct report *report)
+static struct config *load_with(const char *filter, const char *rest, struct report *report)
 {
     struct settings_registry_entry entry = {.name = "rate_limit", .spec = filter_rate_limit.settings};
     struct settings_registry registry = {.count = 1, .entries = &entry};
@@ -27,12 +27,17 @@ static struct config *load(const char *filter, struct report *report)
                   "apiVersion: postern/v1\n"
                   "listeners: [{address: \"127.0.0.1:1\", filters: [f]}]\n"
                   "filters: {f: {type: rate_limit, %s}}\n"
-                  "targets: [{name: m, mock: {}}]\nmodels: [{name: \"*\", targets: [m]}]\n",
-                  filter);
+                  "targets: [{name: m, mock: {}}]\nmodels: [{name: \"*\", targets: [m]}]\n%s",
+                  filter, rest);
     if (!config_load_text(SPAN("c.yaml"), buffer_span(&text), &registry, CONFIG_OFFLINE, report, &config))
         config = NULL;
     buffer_finish(&text);
     return config;
+}
+
+static struct config *load(const char *filter, struct report *report)
+{
+    return load_with(filter, "", report);
 }
 
 static void test_laws(void **state)
@@ -91,6 +96,59 @@ static void test_cost_and_prices(void **state)
     report_finish(&report);
 }
 
+#define STORES "stores: [{name: shared, redis: \"redis://cache\"}]\n"
+
+static void test_stores(void **state)
+{
+    (void)state;
+    struct report report;
+    struct config *config = load_with("store: shared, limits: [{name: a, concurrency: 1}, {name: b, concurrency: 1, "
+                                      "when_store_lost: open}, {name: c, concurrency: 1, when_store_lost: closed}]",
+                                      STORES, &report);
+    assert_non_null(config);
+    const struct rate_limit_settings *settings = config->filters[0].value;
+    assert_true(span_equal(settings->store, SPAN("shared")));
+    assert_int_equal(settings->limits[0].when_store_lost, LIMITS_LOST_LEASE);
+    assert_int_equal(settings->limits[1].when_store_lost, LIMITS_LOST_OPEN);
+    assert_int_equal(settings->limits[2].when_store_lost, LIMITS_LOST_CLOSED);
+    config_free(config);
+    report_finish(&report);
+}
+
+static void assert_refused(struct config *config, struct report *report, const char *filter, const char *words)
+{
+    struct buffer text = {0};
+    report_print(report, &text);
+    bool found = span_search(buffer_span(&text), span_str(words)) < buffer_len(&text);
+    if (config || !found)
+        print_error("%s\n%.*s", filter, SPAN_ARG(buffer_span(&text)));
+    assert_null(config);
+    assert_true(found);
+    buffer_finish(&text);
+    report_finish(report);
+}
+
+static void test_stores_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *filter, *rest, *words;
+    } cases[] = {
+        {"store: shred, limits: [{name: a, concurrency: 1}]", STORES,
+         "c.yaml:3:40: no store is called \"shred\"; allowed: shared; did you mean \"shared\"?"},
+        {"store: shared, limits: [{name: a, concurrency: 1}]", "", "no store is called \"shared\"; none is defined"},
+        {"limits: [{name: a, concurrency: 1}]", STORES, "c.yaml:6:17: store \"shared\" is used by nothing"},
+        {"limits: [{name: a, concurrency: 1, when_store_lost: open}]", "",
+         "\"when_store_lost\" has no effect without a \"store\""},
+        {"store: shared, limits: [{name: a, concurrency: 1, when_store_lost: shut}]", STORES, "lease, open, closed"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct report report;
+        struct config *config = load_with(cases[i].filter, cases[i].rest, &report);
+        assert_refused(config, &report, cases[i].filter, cases[i].words);
+    }
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -117,16 +175,8 @@ static void test_refused(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct report report;
-        struct buffer text = {0};
         struct config *config = load(cases[i].filter, &report);
-        report_print(&report, &text);
-        bool found = span_search(buffer_span(&text), span_str(cases[i].words)) < buffer_len(&text);
-        if (config || !found)
-            print_error("%s\n%.*s", cases[i].filter, SPAN_ARG(buffer_span(&text)));
-        assert_null(config);
-        assert_true(found);
-        buffer_finish(&text);
-        report_finish(&report);
+        assert_refused(config, &report, cases[i].filter, cases[i].words);
     }
 }
 
@@ -155,10 +205,8 @@ static void test_durations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_laws),
-        cmocka_unit_test(test_cost_and_prices),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_laws),           cmocka_unit_test(test_cost_and_prices), cmocka_unit_test(test_stores),
+        cmocka_unit_test(test_stores_refused), cmocka_unit_test(test_refused),         cmocka_unit_test(test_durations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
