@@ -166,6 +166,29 @@ static void check_passed_on(const struct config *config, struct report *report)
     }
 }
 
+static bool counts_for_deployments(const struct config *config, const struct config_target *target)
+{
+    for (size_t i = 0; i < config->model_count; i++)
+        for (size_t j = 0; j < config->models[i].target_count; j++)
+            if (config->models[i].targets[j].limits &&
+                &config->targets[config->models[i].targets[j].target_index] == target)
+                return true;
+    return false;
+}
+
+/* A store alone says where the limits of deployments are counted. */
+static void check_limit_stores(const struct config *config, struct report *report)
+{
+    for (size_t i = 0; i < config->target_count; i++) {
+        const struct config_target_limits *limits = config->targets[i].limits;
+        if (limits && !limits->requests.given && !limits->tokens.given &&
+            limits->concurrency == SETTING_ABSENT_INTEGER && !counts_for_deployments(config, &config->targets[i]))
+            report_error(report, settings_place(&limits->settings, "store"),
+                         "\"store\" has no effect: neither target \"%.*s\" nor a deployment of it has limits",
+                         SPAN_ARG(config->targets[i].name));
+    }
+}
+
 static unsigned cores(void)
 {
     cpu_set_t set;
@@ -189,6 +212,7 @@ void check_config(struct config *config, struct report *report)
     check_model_filters(config, report);
     bind_targets(config);
     check_passed_on(config, report);
+    check_limit_stores(config, report);
     if (config->workers == 0)
         config->workers = cores();
 }

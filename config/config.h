@@ -145,6 +145,17 @@ struct config_target_tls {
 };
 
 enum config_http_version { HTTP_VERSION_AUTO, HTTP_VERSION_1_1, HTTP_VERSION_2 };
+enum config_store_lost { CONFIG_STORE_LOST_LEASE, CONFIG_STORE_LOST_OPEN, CONFIG_STORE_LOST_CLOSED };
+
+/* Of a target or a deployment. */
+struct config_target_limits {
+    struct settings settings;
+    struct setting_rate requests, tokens;
+    unsigned concurrency; /* SETTING_ABSENT_INTEGER: no limit */
+    struct span store;    /* of targets only: a name in config.stores, for its deployments as well; empty: memory */
+    enum config_store_lost when_store_lost;
+};
+
 enum config_target_proxy { TARGET_PROXY_AUTO, TARGET_PROXY_NONE };
 
 struct config_target_timeouts {
@@ -184,6 +195,7 @@ struct config_target {
     struct config_parameters parameters;
     struct config_target_headers headers;
     enum config_target_proxy proxy;
+    const struct config_target_limits *limits; /* NULL: none */
 };
 
 /* The URL of an azure or openai target, NULL for a mock. */
@@ -195,9 +207,10 @@ struct config_model_target {
     struct settings settings;
     struct span target; /* a name in config.targets */
     size_t target_index;
-    struct span deployment; /* the name the target knows; empty: the name asked for */
-    unsigned priority;      /* 1 is tried first */
-    unsigned weight;        /* among equal priorities; 0: never first choice of them */
+    struct span deployment;                    /* the name the target knows; empty: the name asked for */
+    unsigned priority;                         /* 1 is tried first */
+    unsigned weight;                           /* among equal priorities; 0: never first choice of them */
+    const struct config_target_limits *limits; /* NULL: none but its target's */
 };
 
 struct config_model {

@@ -17,6 +17,8 @@ extern const struct settings_spec config_admin_spec;
 extern const struct settings_spec config_credential_spec;
 extern const struct settings_spec config_target_credential_spec;
 extern const struct settings_spec config_target_spec;
+extern const struct settings_spec config_target_limits_spec;
+extern const struct settings_spec config_deployment_limits_spec;
 extern const struct settings_spec config_mock_spec;
 extern const struct settings_spec config_model_spec;
 extern const struct settings_spec config_passthrough_spec;

@@ -34,6 +34,12 @@ static const struct setting model_target_table[] = {
      .max = 10000,
      .help = "The share of first tries among targets of equal priority. 0: only after the others of this priority "
              "have failed."},
+    {.name = "limits",
+     .type = SETTING_OPTIONAL,
+     AT(limits),
+     .sub = &config_deployment_limits_spec,
+     .help = "How much may be sent to this deployment: its quota. Another target is tried when it is used up.",
+     .example = "{tokens: 100000/minute}"},
 };
 #undef AT
 

@@ -18,7 +18,6 @@
 #include "gateway/filter.h"
 #include "gateway/limits_memory.h"
 #include "gateway/limits_store.h"
-#include "openai/estimate.h"
 
 /* ---- settings ---- */
 
@@ -107,11 +106,11 @@ struct rate_limit_state {
     struct filter *filter;
     struct limits_call call;
     const struct limit_settings **of; /* the limit of each part */
-    struct estimate estimate;
-    uint64_t output;     /* tokens reserved for the answer */
-    uint64_t granted_at; /* loop time */
-    uint64_t since;      /* when it began to wait */
-    struct list link;    /* on instance->waiters */
+    uint64_t input;                   /* tokens reserved for the request; 0 when no limit counts tokens */
+    uint64_t output;                  /* tokens reserved for the answer */
+    uint64_t granted_at;              /* loop time */
+    uint64_t since;                   /* when it began to wait */
+    struct list link;                 /* on instance->waiters */
     struct pending pending;
     unsigned wait_class;
     unsigned tries;   /* since it stands in the queue */
@@ -138,8 +137,6 @@ bool rate_limit_fits(const struct limit_settings *limit, const struct exchange *
 void rate_limit_answer_fields(struct filter *filter);
 /* Fails the exchange with 429 and says when to come again. */
 enum verdict rate_limit_refuse(struct filter *filter);
-/* "1h2m3s", "250ms": µs rounded up to milliseconds, in the arena. */
-struct span rate_limit_duration(struct arena *arena, uint64_t micros);
 
 /* ---- rate_limit_queue.c ---- */
 

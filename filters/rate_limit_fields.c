@@ -4,11 +4,11 @@
  * left. RateLimit and RateLimit-Policy as in draft-ietf-httpapi-ratelimit-headers-10: all of them.
  */
 #include "base/clock.h"
+#include "base/decimal.h"
 #include "filters/rate_limit.h"
+#include "gateway/retry_after.h"
 #include "gateway/worker.h"
 
-/* A client that is told more is told not to try again by itself: SDKs would rather try at once than wait that long. */
-#define RETRY_MOST (60 * CLOCK_SECOND)
 /* When places are taken and nobody knows for how long. */
 #define HOLD_LEAST   (50 * CLOCK_MS)
 #define HOLD_MOST    (10 * CLOCK_SECOND)
@@ -17,52 +17,6 @@
 static uint64_t seconds(uint64_t micros)
 {
     return micros / CLOCK_SECOND + (micros % CLOCK_SECOND != 0);
-}
-
-static uint64_t millis(uint64_t micros)
-{
-    return micros / CLOCK_MS + (micros % CLOCK_MS != 0);
-}
-
-/* Fields go with every answer: printf would cost more than all the rest of the filter. */
-static void append_number(struct buffer *out, uint64_t value, unsigned digits)
-{
-    char text[20];
-    size_t at = sizeof(text);
-    while (value || at == sizeof(text) || sizeof(text) - at < digits) {
-        text[--at] = (char)('0' + value % 10);
-        value /= 10;
-    }
-    buffer_append(out, span_of(text + at, sizeof(text) - at));
-}
-
-static void append_unit(struct buffer *out, uint64_t value, struct span unit)
-{
-    append_number(out, value, 1);
-    buffer_append(out, unit);
-}
-
-struct span rate_limit_duration(struct arena *arena, uint64_t micros)
-{
-    uint64_t ms = millis(micros);
-    struct buffer out = {0};
-    if (ms < 1000) {
-        append_unit(&out, ms, SPAN("ms"));
-    } else {
-        if (ms >= 3600000)
-            append_unit(&out, ms / 3600000, SPAN("h"));
-        if (ms >= 60000)
-            append_unit(&out, ms / 60000 % 60, SPAN("m"));
-        append_number(&out, ms / 1000 % 60, 1);
-        if (ms % 1000) {
-            buffer_append(&out, SPAN("."));
-            append_number(&out, ms % 1000, 3);
-        }
-        buffer_append(&out, SPAN("s"));
-    }
-    struct span text = arena_copy(arena, buffer_span(&out));
-    buffer_finish(&out);
-    return text;
 }
 
 /* ---- x-ratelimit-* ---- */
@@ -100,11 +54,8 @@ static void put(const struct field_target *to, struct span name, struct span val
 
 static struct span number(struct arena *arena, uint64_t value)
 {
-    struct buffer out = {0};
-    append_number(&out, value, 1);
-    struct span text = arena_copy(arena, buffer_span(&out));
-    buffer_finish(&out);
-    return text;
+    char *text = arena_bytes(arena, DECIMAL_MAX);
+    return span_of(text, (size_t)(decimal_write(text, value, 1) - text));
 }
 
 static void openai_fields(const struct field_target *to)
@@ -124,7 +75,7 @@ static void openai_fields(const struct field_target *to)
             continue;
         put(to, names[tokens].limit, number(arena, part->law.amount));
         put(to, names[tokens].remaining, number(arena, part->answer.remaining));
-        put(to, names[tokens].reset, rate_limit_duration(arena, part->answer.reset));
+        put(to, names[tokens].reset, retry_after_text(arena, part->answer.reset));
     }
 }
 
@@ -160,40 +111,49 @@ static struct span quota_unit(enum limit_unit unit)
     }
 }
 
-static void append_item(struct buffer *list, struct span name, struct span key, uint64_t value)
+/* Text that is put together in the arena: fields go with every answer. */
+static char *copy(char *to, struct span text)
 {
-    buffer_append(list, buffer_len(list) ? SPAN(", \"") : SPAN("\""));
-    buffer_append(list, name);
-    buffer_append(list, key);
-    append_number(list, value, 1);
+    memcpy(to, text.ptr ? text.ptr : "", text.len);
+    return to + text.len;
 }
+
+static char *item(char *at, bool first, struct span name, struct span key, uint64_t value)
+{
+    at = copy(at, first ? SPAN("\"") : SPAN(", \""));
+    at = copy(at, name);
+    at = copy(at, key);
+    return decimal_write(at, value, 1);
+}
+
+/* Of one limit, beside its name: separators, keys, two numbers and a unit. */
+#define ITEM_MOST (16 + 2 * DECIMAL_MAX + sizeof(";qu=\"concurrent-requests\""))
 
 static void ietf_fields(const struct field_target *to)
 {
     const struct rate_limit_state *state = to->filter->state;
     struct arena *arena = &to->filter->exchange->arena;
-    struct buffer policy = {0}, now = {0};
+    size_t most = 0;
+    for (unsigned i = 0; i < state->call.count; i++)
+        most += state->of[i]->name.len + ITEM_MOST;
+    char *policy = arena_bytes(arena, most), *now = arena_bytes(arena, most), *p = policy, *n = now;
     for (unsigned i = 0; i < state->call.count; i++) {
         const struct limits_part *part = &state->call.parts[i];
         const struct limit_settings *limit = state->of[i];
         if (!speaks(state, i))
             continue;
-        append_item(&policy, limit->name, SPAN("\";q="), part->law.amount);
-        append_item(&now, limit->name, SPAN("\";r="), part->answer.remaining);
+        p = item(p, p == policy, limit->name, SPAN("\";q="), part->law.amount);
+        n = item(n, n == now, limit->name, SPAN("\";r="), part->answer.remaining);
         if (part->law.kind != LIMIT_CONCURRENCY) {
-            buffer_append(&policy, SPAN(";w="));
-            append_number(&policy, seconds(part->law.period), 1);
-            buffer_append(&now, SPAN(";t="));
-            append_number(&now, seconds(part->answer.reset), 1);
+            p = decimal_write(copy(p, SPAN(";w=")), seconds(part->law.period), 1);
+            n = decimal_write(copy(n, SPAN(";t=")), seconds(part->answer.reset), 1);
         }
-        buffer_append(&policy, quota_unit(limit->unit));
+        p = copy(p, quota_unit(limit->unit));
     }
-    if (buffer_len(&policy)) {
-        put(to, SPAN("ratelimit-policy"), arena_copy(arena, buffer_span(&policy)));
-        put(to, SPAN("ratelimit"), arena_copy(arena, buffer_span(&now)));
-    }
-    buffer_finish(&policy);
-    buffer_finish(&now);
+    if (p == policy)
+        return;
+    put(to, SPAN("ratelimit-policy"), span_of(policy, (size_t)(p - policy)));
+    put(to, SPAN("ratelimit"), span_of(now, (size_t)(n - now)));
 }
 
 static void put_all(const struct field_target *to)
@@ -252,13 +212,10 @@ enum verdict rate_limit_refuse(struct filter *filter)
                             SPAN_ARG(limit->name), (unsigned long long)part->law.amount, unit_words(limit->unit),
                             (unsigned long long)part->units);
     } else {
-        struct span when = rate_limit_duration(arena, wait);
+        struct span when = retry_after_text(arena, wait);
         text = arena_format(arena, "%.*s Please try again in %.*s.", SPAN_ARG(text), SPAN_ARG(when));
-        put(&to, SPAN("retry-after"), number(arena, seconds(wait)));
-        put(&to, SPAN("retry-after-ms"), number(arena, millis(wait)));
     }
-    if (wait > RETRY_MOST)
-        put(&to, SPAN("x-should-retry"), SPAN("false"));
+    retry_after_fields(filter->exchange, wait);
     put_all(&to);
     rate_limit_count(filter, limit->name, SPAN("refused"));
     bool quota = part->law.kind == LIMIT_CALENDAR || part->law.kind == LIMIT_ROLLING;

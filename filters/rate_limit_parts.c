@@ -7,6 +7,7 @@
 #include "filters/rate_limit.h"
 #include "gateway/metrics_series.h"
 #include "gateway/snapshot.h"
+#include "gateway/tokens.h"
 #include "gateway/worker.h"
 
 /* Longer values count by their digest: keys are kept by other stores. */
@@ -124,9 +125,10 @@ static void set_key(struct limits_part *part, const struct filter *filter, const
 
 /* ---- amounts ---- */
 
-struct tokens {
-    double input, cached, output, reasoning; /* cached is part of input, reasoning of output */
-};
+static bool needs_estimate(enum limit_unit unit)
+{
+    return unit != UNIT_REQUESTS && unit != UNIT_CONCURRENCY;
+}
 
 static uint64_t whole(double units)
 {
@@ -143,37 +145,42 @@ static const struct price_settings *price_of(const struct rate_limit_settings *s
     return &settings->dearest;
 }
 
-/* A price per million tokens is one in millionths per token. */
-static double cost_of(const struct price_settings *price, struct tokens t)
+/* The four kinds apart. */
+struct kinds {
+    double input, cached, output, reasoning;
+};
+
+static struct kinds kinds_of(struct tokens t)
 {
-    return (t.input - t.cached) * price->input + t.cached * price->cached + (t.output - t.reasoning) * price->output +
-           t.reasoning * price->reasoning + price->request * COST_MICROS;
+    return (struct kinds){.input = (double)(t.input - t.cached),
+                          .cached = (double)t.cached,
+                          .output = (double)(t.output - t.reasoning),
+                          .reasoning = (double)t.reasoning};
+}
+
+/* A price per million tokens is one in millionths per token. */
+static double cost_of(const struct price_settings *price, struct kinds k)
+{
+    return k.input * price->input + k.cached * price->cached + k.output * price->output +
+           k.reasoning * price->reasoning + price->request * COST_MICROS;
 }
 
 static uint64_t units_of(const struct filter *filter, const struct limit_settings *limit, struct tokens t)
 {
-    const struct weights_settings *w = &limit->weights;
-    double input = (t.input - t.cached) * w->input + t.cached * w->cached;
-    double output = (t.output - t.reasoning) * w->output + t.reasoning * w->reasoning;
-    switch (limit->unit) {
-    case UNIT_REQUESTS:
-    case UNIT_CONCURRENCY:
+    if (!needs_estimate(limit->unit))
         return 1;
-    case UNIT_TOKENS:
-        return whole(input + output);
-    case UNIT_INPUT_TOKENS:
-        return whole(input);
-    case UNIT_OUTPUT_TOKENS:
-        return whole(output);
-    case UNIT_COST:
-        break;
-    }
-    return whole(cost_of(price_of(filter->settings, filter->exchange), t));
+    struct kinds k = kinds_of(t);
+    if (limit->unit == UNIT_COST)
+        return whole(cost_of(price_of(filter->settings, filter->exchange), k));
+    const struct weights_settings *w = &limit->weights;
+    double input = limit->unit == UNIT_OUTPUT_TOKENS ? 0 : k.input * w->input + k.cached * w->cached;
+    double output = limit->unit == UNIT_INPUT_TOKENS ? 0 : k.output * w->output + k.reasoning * w->reasoning;
+    return whole(input + output);
 }
 
 /* Before the call nobody knows what will be cached or thought: whichever counts more. */
-static uint64_t units_at_most(const struct filter *filter, const struct limit_settings *limit, double input,
-                              double output)
+static uint64_t units_at_most(const struct filter *filter, const struct limit_settings *limit, uint64_t input,
+                              uint64_t output)
 {
     uint64_t plain = units_of(filter, limit, (struct tokens){.input = input, .output = output});
     uint64_t thought = units_of(filter, limit, (struct tokens){.input = input, .output = output, .reasoning = output});
@@ -191,45 +198,6 @@ static uint64_t learned_hash(const struct filter *filter)
     uint64_t hash = hash_bytes(buffer_span(&key));
     buffer_finish(&key);
     return hash;
-}
-
-static bool writes_text(const struct exchange *exchange)
-{
-    if (!exchange->call.operation)
-        return false;
-    enum operation_id id = exchange->call.operation->id;
-    return id == OPERATION_CHAT || id == OPERATION_COMPLETIONS || id == OPERATION_RESPONSES;
-}
-
-static uint64_t choices_of(const struct request_info *info)
-{
-    return info->n.present && info->n.value ? info->n.value : 1;
-}
-
-static uint64_t expected_output(const struct filter *filter)
-{
-    const struct exchange *exchange = filter->exchange;
-    const struct rate_limit_settings *settings = filter->settings;
-    const struct rate_limit_instance *instance = filter->instance;
-    const struct request_info *info = &exchange->info;
-    if (!writes_text(exchange) || !exchange->inspected)
-        return 0;
-    uint64_t choices = choices_of(info), each;
-    const struct request_count *given = info->max_completion_tokens.present ? &info->max_completion_tokens
-                                        : info->max_output_tokens.present   ? &info->max_output_tokens
-                                                                            : &info->max_tokens;
-    if (given->present)
-        each = given->value;
-    else
-        each = limits_learned(instance->table, learned_hash(filter), settings->assumed_output);
-    if (choices > LIMIT_AMOUNT_MAX || each > LIMIT_AMOUNT_MAX / choices)
-        return LIMIT_AMOUNT_MAX;
-    return each * choices;
-}
-
-static bool needs_estimate(enum limit_unit unit)
-{
-    return unit != UNIT_REQUESTS && unit != UNIT_CONCURRENCY;
 }
 
 /* The limit's numbers, or the caller's own. */
@@ -254,7 +222,7 @@ static void add_part(struct filter *filter, const struct limit_settings *limit, 
     struct rate_limit_state *state = filter->state;
     struct limits_part *part = &state->call.parts[state->call.count];
     state->of[state->call.count++] = limit;
-    part->units = units_at_most(filter, limit, (double)state->estimate.tokens, (double)state->output);
+    part->units = units_at_most(filter, limit, state->input, state->output);
     part->shadow = limit->shadow;
     part->when_lost = limit->when_store_lost;
     if (listed(&limit->per, SPAN("consumer")))
@@ -298,8 +266,10 @@ bool rate_limit_parts(struct filter *filter)
     state->call.parts = ARENA_ARRAY(&exchange->arena, struct limits_part, count);
     state->of = ARENA_ARRAY(&exchange->arena, const struct limit_settings *, count);
     if (tokens && exchange->inspected) {
-        estimate_request(&exchange->info, buffer_span(&exchange->body), &state->estimate);
-        state->output = expected_output(filter);
+        const struct rate_limit_instance *instance = filter->instance;
+        state->input = tokens_estimate(exchange)->tokens;
+        state->output = tokens_output_most(
+            exchange, limits_learned(instance->table, learned_hash(filter), settings->assumed_output));
     }
     for (size_t i = 0; i < settings->limit_count; i++)
         if (rate_limit_fits(&settings->limits[i], exchange))
@@ -308,22 +278,6 @@ bool rate_limit_parts(struct filter *filter)
 }
 
 /* ---- settlement ---- */
-
-/* What was used when nobody reported it. Never more than the reservation says of the input. */
-static struct tokens guess(const struct filter *filter)
-{
-    const struct rate_limit_state *state = filter->state;
-    const struct exchange *exchange = filter->exchange;
-    struct tokens t = {.input = (double)state->estimate.tokens};
-    uint64_t bytes = exchange->facts.text_bytes;
-    /* Whole answers are not looked into; most of one is text. */
-    if (!bytes && !exchange->response_is_stream && writes_text(exchange))
-        bytes = exchange->bytes_out;
-    t.output = (double)estimate_delivered(&state->estimate, bytes);
-    if (state->output && exchange->info.kind == REQUEST_JSON && t.output > (double)state->output)
-        t.output = (double)state->output;
-    return t;
-}
 
 /* The request reached a target, which may have worked on it. */
 static bool was_sent(const struct exchange *exchange)
@@ -342,20 +296,20 @@ static void count_tokens(struct filter *filter, struct tokens t, struct span bas
     struct exchange *exchange = filter->exchange;
     metrics_add(
         metrics_series_find(exchange->worker->metrics, exchange->snapshot->generation, METRIC_LIMIT_TOKENS, labels),
-        (uint64_t)(t.input + t.output));
+        t.input + t.output);
 }
 
 /* How far the estimate of the input was off; what it says teaches the operator, not the filter. */
 static void note_error(struct filter *filter, uint64_t reported)
 {
-    const struct rate_limit_state *state = filter->state;
     struct exchange *exchange = filter->exchange;
-    if (!state->estimate.tokens || !reported || !exchange->model)
+    const struct estimate *estimate = exchange->estimate;
+    if (!estimate || !estimate->tokens || !reported || !exchange->model)
         return;
     struct span labels[] = {exchange->model->name};
     metrics_observe(
         metrics_series_find(exchange->worker->metrics, exchange->snapshot->generation, METRIC_ESTIMATE_RATIO, labels),
-        state->estimate.tokens * 1000000 / reported, 1);
+        estimate->tokens * 1000000 / reported, 1);
 }
 
 void rate_limit_charge(struct filter *filter)
@@ -363,25 +317,20 @@ void rate_limit_charge(struct filter *filter)
     struct rate_limit_state *state = filter->state;
     struct rate_limit_instance *instance = filter->instance;
     const struct exchange *exchange = filter->exchange;
-    const struct usage *usage = &exchange->facts.usage;
     struct tokens t = {0};
-    if (usage->reported) {
-        t = (struct tokens){.input = (double)usage->input,
-                            .output = (double)usage->output,
-                            .cached = (double)(usage->cached < usage->input ? usage->cached : usage->input),
-                            .reasoning = (double)(usage->reasoning < usage->output ? usage->reasoning : usage->output)};
+    if (tokens_reported(exchange, &t)) {
         count_tokens(filter, t, SPAN("reported"));
-        note_error(filter, usage->input);
-        uint64_t choices = choices_of(&exchange->info);
-        if (writes_text(exchange))
-            limits_learn(instance->table, learned_hash(filter),
-                         usage->output / choices + (usage->output % choices != 0), loop_now(instance->worker->loop));
+        note_error(filter, t.input);
+        uint64_t choices = tokens_choices(exchange);
+        if (tokens_are_written(exchange))
+            limits_learn(instance->table, learned_hash(filter), t.output / choices + (t.output % choices != 0),
+                         loop_now(instance->worker->loop));
     } else if (was_sent(exchange) && !refused_by_target(exchange) &&
                (exchange->response_started || exchange->fault == FAULT_CLIENT_GONE)) {
-        t = guess(filter);
+        t = tokens_guess(exchange, state->output);
         count_tokens(filter, t, SPAN("estimated"));
     }
-    bool nothing = t.input + t.output <= 0;
+    bool nothing = t.input + t.output == 0;
     for (unsigned i = 0; i < state->call.count; i++) {
         const struct limit_settings *limit = state->of[i];
         bool free_of_charge = nothing && needs_estimate(limit->unit);

@@ -7,6 +7,8 @@
 #include "gateway/credentials.h"
 #include "gateway/exchange.h"
 #include "gateway/local_stream.h"
+#include "gateway/retry_after.h"
+#include "gateway/target_limits.h"
 #include "gateway/target_state.h"
 #include "gateway/upstream_head.h"
 #include "gateway/worker.h"
@@ -15,7 +17,8 @@
 /* Longest wait for a token; a client that waits for the answer has more patience than for the lack of one. */
 #define CREDENTIAL_WAIT (30 * CLOCK_SECOND)
 
-static void start(struct attempts *all, const struct model_target *to, const struct attempt *before, unsigned how);
+static void start(struct attempts *all, const struct model_target *to, struct target_hold *hold,
+                  const struct attempt *before, unsigned how);
 
 /* ---- the series ---- */
 
@@ -38,30 +41,86 @@ bool attempts_left(const struct attempts *all)
     return all->replayable && all->next < all->count && all->made < all->most;
 }
 
+/* Nothing was tried: all targets are at their limits. */
+static void refuse(struct attempts *all)
+{
+    struct exchange *exchange = all->exchange;
+    struct arena *arena = &exchange->arena;
+    struct span text = SPAN("The request is larger than the limits of every target of this model.");
+    if (all->limit_wait != LIMIT_NEVER)
+        text = arena_format(arena, "All targets of this model are at their limits. Please try again in %.*s.",
+                            SPAN_ARG(retry_after_text(arena, all->limit_wait)));
+    retry_after_fields(exchange, all->limit_wait);
+    exchange->fault_detail = SPAN("all targets are at their limits");
+    exchange_fail(exchange, FAULT_RATE_LIMITED, text, (struct span){0});
+}
+
 /* None is left: the client gets the last one's fault. */
 static void give_up(struct attempts *all)
 {
     const struct attempt_record *last = all->last;
     enum fault why = last ? last->fault : FAULT_NO_TARGET;
     struct exchange *exchange = all->exchange;
+    if (!last && all->limit_wait) {
+        refuse(all);
+        return;
+    }
     exchange->fault_detail = last ? last->detail : (struct span){0};
     exchange_fail(exchange, why == FAULT_NONE ? FAULT_NO_TARGET : why, (struct span){0}, (struct span){0});
 }
 
+static void begin(struct attempts *all, struct target_hold *hold)
+{
+    all->made++;
+    all->to = all->order[all->next++];
+    start(all, all->to, hold, NULL, 0);
+}
+
+static void pass_over(struct attempts *all, uint64_t wait)
+{
+    all->next++;
+    if (!all->limit_wait || wait < all->limit_wait)
+        all->limit_wait = wait ? wait : 1;
+}
+
 void attempts_next(struct attempts *all)
 {
-    bool first = all->made == 0 && all->next < all->count;
-    if (!first && !attempts_left(all)) {
-        give_up(all);
+    struct target_hold *hold;
+    uint64_t wait;
+    while ((all->made == 0 && all->next < all->count) || attempts_left(all)) {
+        switch (target_limits_reserve(all, all->order[all->next], &hold, &wait)) {
+        case LIMITS_GRANTED:
+            begin(all, hold);
+            return;
+        case LIMITS_PENDING:
+            all->pending = hold;
+            return;
+        case LIMITS_REFUSED:
+        case LIMITS_LOST:
+            pass_over(all, wait);
+        }
+    }
+    give_up(all);
+}
+
+void attempts_reserved(struct attempts *all, struct target_hold *hold, uint64_t wait)
+{
+    all->pending = NULL;
+    if (hold) {
+        begin(all, hold);
         return;
     }
-    all->made++;
-    start(all, all->order[all->next++], NULL, 0);
+    pass_over(all, wait);
+    attempts_next(all);
 }
 
 void attempts_cancel(struct attempts *all)
 {
-    if (!all || !all->current)
+    if (!all)
+        return;
+    target_limits_cancel(all->pending);
+    all->pending = NULL;
+    if (!all->current)
         return;
     attempt_leave(all->current, all->finished_well ? FAULT_NONE : FAULT_CLIENT_GONE);
     all->current = NULL;
@@ -182,13 +241,15 @@ static void await_credential(struct attempt *attempt)
     credential_start(exchange->worker, exchange->snapshot, attempt->to->target, &exchange->pendings, wait);
 }
 
-static void start(struct attempts *all, const struct model_target *to, const struct attempt *before, unsigned how)
+static void start(struct attempts *all, const struct model_target *to, struct target_hold *hold,
+                  const struct attempt *before, unsigned how)
 {
     struct exchange *exchange = all->exchange;
     struct attempt *attempt = ARENA_NEW(&exchange->arena, struct attempt);
     attempt->all = all;
     attempt->exchange = exchange;
     attempt->to = to;
+    attempt->hold = hold;
     attempt->fresh = (how & AGAIN_FRESH) || (before && before->fresh);
     attempt->plain = (how & AGAIN_PLAIN) || (before && before->plain);
     attempt->renewed = (how & AGAIN_RENEWED) || (before && before->renewed);
@@ -208,8 +269,10 @@ static void start(struct attempts *all, const struct model_target *to, const str
 
 void attempt_again(struct attempt *attempt, enum attempt_again how)
 {
+    struct target_hold *hold = attempt->hold;
+    attempt->hold = NULL;
     attempt_leave(attempt, FAULT_NONE);
-    start(attempt->all, attempt->to, attempt, how);
+    start(attempt->all, attempt->to, hold, attempt, how);
 }
 
 /* ---- sending ---- */
@@ -380,6 +443,16 @@ void attempt_timed_out(struct timer *timer)
 
 /* ---- ends ---- */
 
+/* What the target's limits are charged. */
+static void settle(struct attempt *attempt)
+{
+    const struct target_use use = {.reached = attempt->request_sent || attempt->answered,
+                                   .refused = attempt->record->status >= 400,
+                                   .delivered = attempt->committed};
+    target_limits_settle(attempt->hold, &use);
+    attempt->hold = NULL;
+}
+
 void attempt_leave(struct attempt *attempt, enum fault why)
 {
     if (attempt->state == ATTEMPT_OVER)
@@ -394,6 +467,8 @@ void attempt_leave(struct attempt *attempt, enum fault why)
         stream->ops->reset(stream, why);
     }
     attempt_answer_finish(attempt);
+    if (UNLIKELY(attempt->hold))
+        settle(attempt);
     if (attempt->all->current == attempt)
         attempt->all->current = NULL;
     attempt->record->ended = loop_now(attempt->exchange->worker->loop);

@@ -6,7 +6,8 @@
  * For each target in the router's order: apply its dialect, credential and body edits, lease a stream, send. An attempt
  * commits when its answer may go to the client: at the first content event of a stream, at the head of everything else,
  * or at once when no other target is left. Before that, a connect error, 408, 429, 5xx or an error event sends the
- * exchange to the next target; so does a credential that cannot be had. A 401 to a token that has aged is answered once
+ * exchange to the next target; so does a credential that cannot be had. A target whose limits have no room is passed
+ * over (gateway/target_limits.h), which does not count as an attempt. A 401 to a token that has aged is answered once
  * by the same request with a new one. A reused connection that dies before the answer's first byte is replaced once by
  * a fresh one; that does not count as an attempt.
  *
@@ -31,6 +32,7 @@
 #include "openai/usage.h"
 
 struct exchange;
+struct target_hold;
 
 /* Most bytes of an answer kept back before the commit, or of one event that may have to be hidden; beyond it they go
  * on. */
@@ -71,7 +73,8 @@ struct attempt {
     enum attempt_state state;
     const struct model_target *to;
     struct attempt_record *record;
-    struct stream *stream; /* NULL before the lease and after the end */
+    struct stream *stream;    /* NULL before the lease and after the end */
+    struct target_hold *hold; /* what it has reserved in the target's limits; NULL: nothing */
     struct credential_wait credential;
     uint64_t credential_generation; /* which one was sent; 0: none */
     struct lease lease;
@@ -118,8 +121,11 @@ struct attempts {
     unsigned made, most;
     struct attempt *current;
     struct attempt_record *first, *last;
-    bool replayable;    /* the request can be sent again: its body is held, or it has none */
-    bool finished_well; /* the answer was complete: [DONE], a terminal event, or the message's end */
+    const struct model_target *to; /* of the last try; NULL: there was none */
+    struct target_hold *pending;   /* for order[next]: the store of its limits is being asked; no attempt is current */
+    uint64_t limit_wait;           /* targets were passed over: until the first of them has room; 0: none was */
+    bool replayable;               /* the request can be sent again: its body is held, or it has none */
+    bool finished_well;            /* the answer was complete: [DONE], a terminal event, or the message's end */
 };
 
 /* Begins: exchange->model (or passthrough, or stateful target) says where to; the answer comes by exchange_response_*,
@@ -127,6 +133,8 @@ struct attempts {
 void attempts_start(struct exchange *exchange, const struct model_target *const *order, unsigned count);
 /* Ends whatever is under way; the upstream is reset in this turn. NULL is allowed. */
 void attempts_cancel(struct attempts *all);
+/* target_limits.h's answer for order[next]: room, held by `hold`, or none (NULL) for `wait` µs. */
+void attempts_reserved(struct attempts *all, struct target_hold *hold, uint64_t wait);
 /* The exchange can take more of the answer (again). */
 void attempts_resume(struct attempts *all);
 /* The client's body goes on (streamed bodies): takes `bytes`; see attempts_wants_body for back-pressure. */

@@ -28,6 +28,7 @@
 #include "openai/answer_scan.h"
 
 struct attempts;
+struct estimate;
 struct listener_use;
 struct model_route;
 struct passthrough_route;
@@ -130,12 +131,13 @@ struct exchange {
     enum fault fault;
     struct span fault_message, fault_param, fault_detail;
     bool local_answer;
-    bool operation_streams;    /* the request asked for a stream */
-    struct answer_facts facts; /* usage, model, finish reasons, delivered text; of the attempt that served */
-    bool usage_estimated;      /* the answer passed opaque (compressed): its usage is not known */
-    bool answer_whole;         /* a local source has given the last event: a client may leave */
-    bool usage_free;           /* `facts.usage` tells what an answer cost once; this exchange cost nothing */
-    bool mid_event;            /* the beginning of an event has gone out: a broken stream can only be cut */
+    bool operation_streams;          /* the request asked for a stream */
+    const struct estimate *estimate; /* of the input; NULL until tokens_estimate */
+    struct answer_facts facts;       /* usage, model, finish reasons, delivered text; of the attempt that served */
+    bool usage_estimated;            /* the answer passed opaque (compressed): its usage is not known */
+    bool answer_whole;               /* a local source has given the last event: a client may leave */
+    bool usage_free;                 /* `facts.usage` tells what an answer cost once; this exchange cost nothing */
+    bool mid_event;                  /* the beginning of an event has gone out: a broken stream can only be cut */
     uint64_t bytes_in, bytes_out;
     uint64_t content_events; /* of an event stream, so far */
     /*

@@ -289,8 +289,8 @@ static struct recording recording_of(const struct exchange *exchange)
                                                                : SPAN("unknown")};
     if (exchange->model)
         r.model = exchange->model->name;
-    if (attempts && attempts->next)
-        r.to = attempts->order[attempts->next - 1];
+    if (attempts)
+        r.to = attempts->to;
     return r;
 }
 

@@ -107,6 +107,10 @@ const struct metrics_family metrics_families[METRIC_FAMILY_COUNT] = {
     [METRIC_LIMIT_TOKENS] = {"postern_limit_tokens_total",
                              "Tokens charged to limits: as the target reported them, or as they were estimated.",
                              METRICS_COUNTER, LABELS(2, "filter", "basis")},
+    [METRIC_TARGET_LIMIT] = {"postern_target_limit_total",
+                             "Times a target was passed over because a limit of it or of its deployment was reached "
+                             "(refused) or could not be counted (lost).",
+                             METRICS_COUNTER, LABELS(4, "target", "deployment", "limit", "result")},
     [METRIC_ESTIMATE_RATIO] = {"postern_estimate_ratio", "Estimated tokens of input over those that were reported.",
                                BOUNDS(ratio_bounds), LABELS(1, "model"), .micros = true},
     [METRIC_INJECT_REVIEWS] = {"postern_inject_reviews_total",

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "gateway/identity.h"
+#include "gateway/target_limits.h"
 #include "gateway/target_state.h"
 #include "openai/dialect.h"
 
@@ -14,6 +15,7 @@ struct builder {
     const struct filter_registry *registry;
     struct report *report;
     bool offline;
+    struct table limits; /* of deployments */
 };
 
 /* ---- filters ---- */
@@ -186,6 +188,7 @@ static void build_targets(struct builder *b)
     snapshot->target_count = (unsigned)config->target_count;
     snapshot->targets = ARENA_ARRAY(&snapshot->arena, struct target, config->target_count + 1);
     snapshot->plain = ARENA_ARRAY(&snapshot->arena, struct model_target, config->target_count + 1);
+    target_limits_written(config, &snapshot->arena, &b->limits, b->report);
     for (unsigned i = 0; i < snapshot->target_count; i++) {
         struct target *target = &snapshot->targets[i];
         target->config = &config->targets[i];
@@ -196,6 +199,7 @@ static void build_targets(struct builder *b)
         set_dialect(target);
         snapshot->plain[i] = (struct model_target){
             .target = target, .priority = 1, .weight = 1, .state = target_state_get(target->name, (struct span){0})};
+        target_limits_bind(&snapshot->plain[i], (struct span){0}, &b->limits, &snapshot->arena);
         if (!target->url) {
             target->authority = SPAN("mock.postern.invalid");
             continue;
@@ -245,6 +249,7 @@ static void build_model(struct builder *b, struct model_route *route, const stru
                                   .priority = entry->priority,
                                   .weight = entry->weight,
                                   .state = target_state_get(entry->target, entry->deployment)};
+        target_limits_bind(&route->targets[i], route->name, &b->limits, &snapshot->arena);
     }
     by_priority(route->targets, route->target_count);
     for (unsigned i = 0; i < route->target_count && config->stateful_target.len; i++)
@@ -367,6 +372,7 @@ struct snapshot *snapshot_create(struct config *config, const struct filter_regi
     build_targets(&b);
     build_models(&b);
     build_listeners(&b, registry->admin);
+    table_finish(&b.limits);
     if (report->errors > errors) {
         report_sort(report);
         free_snapshot(snapshot);

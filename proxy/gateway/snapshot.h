@@ -20,6 +20,7 @@
 
 struct identity;
 struct model_target;
+struct target_limit;
 struct target_state;
 
 /* One named filter instance, as a listener or model uses it. */
@@ -69,7 +70,10 @@ struct model_target {
     const struct target *target;
     struct span deployment; /* empty: the name asked for */
     unsigned priority, weight;
-    struct target_state *state; /* cool-down, shared by all workers and snapshots */
+    struct target_state *state;        /* cool-down, shared by all workers and snapshots */
+    const struct target_limit *limits; /* gateway/target_limits.h */
+    unsigned limit_count;
+    struct span limit_store; /* a name in config.stores; empty: memory */
 };
 
 struct model_route {

@@ -18,6 +18,7 @@
 #include "gateway/pool.h"
 #include "gateway/pool_internal.h"
 #include "gateway/redis_stores.h"
+#include "gateway/target_limits.h"
 
 /* ---- held bytes ---- */
 
@@ -187,6 +188,7 @@ struct worker *worker_create(struct process *process, unsigned index, struct sna
     credentials_adopt(worker->credentials, snapshot);
     worker->stores = redis_stores_create(worker);
     redis_stores_adopt(worker->stores, snapshot);
+    worker->target_limits = target_limits_create(worker);
     attach_instances(worker, NULL, snapshot);
     return worker;
 }
@@ -219,6 +221,7 @@ void worker_destroy(struct worker *worker)
     LIST_EACH(&worker->retired_instances, link)
     detach_retired(worker, CONTAINER_OF(link, struct retired_instances, link));
     timer_clear(worker->loop, &worker->retire_timer);
+    target_limits_destroy(worker->target_limits);
     redis_stores_destroy(worker->stores);
     credentials_destroy(worker->credentials);
     access_log_destroy(worker->log);

@@ -24,6 +24,7 @@ struct credentials;
 struct exchange;
 struct metrics;
 struct redis_stores;
+struct target_limits;
 
 /* Filter instances that a reload has left behind; live exchanges may still use them. */
 struct retired_instances {
@@ -76,7 +77,8 @@ struct worker {
     struct list retired_pools; /* struct pool.link: endpoints that a reload has moved away from */
     struct credentials *credentials;
     struct redis_stores *stores; /* never NULL; named ones are there before instances are attached */
-    struct table mocks;          /* name of target -> what its mock model remembers; local_stream.c's own */
+    struct target_limits *target_limits;
+    struct table mocks; /* name of target -> what its mock model remembers; local_stream.c's own */
     struct metrics *metrics;
     struct access_log *log;
     uint64_t random; /* hash_random state */

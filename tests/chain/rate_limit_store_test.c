@@ -135,7 +135,7 @@ static struct rate_limit_instance *instance_of(const struct rig *rig)
 {
     for (unsigned i = 0; i < rig->snapshot->instance_count; i++)
         if (span_equal(rig->snapshot->instances[i].name, SPAN("limit")))
-            return worker_instance(rig->worker, &rig->snapshot->instances[i]);
+            return worker_instance(rig->worker, rig->snapshot, &rig->snapshot->instances[i]);
     fail_msg("no filter is called limit");
     return NULL;
 }

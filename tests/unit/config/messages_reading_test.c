@@ -150,7 +150,7 @@ static const struct message_case version_cases[] = {
      "c.yaml:3:11: target needs exactly one of azure, openai, mock\n"
      "c.yaml:3:21: warning: target has no setting \"vertex\" in version 1.0, the newest this Postern knows; ignored "
      "because the configuration is written for postern/v1.7; allowed: name, azure, openai, mock, credential, tls, "
-     "http_version, timeouts, max_connections, parameters, headers, proxy\n"},
+     "http_version, timeouts, max_connections, limits, parameters, headers, proxy\n"},
     {"apiVersion: postern/v1.7\n"
      "logs: {level: x}\n"
      "listeners: [{address: \"127.0.0.1:1\"}]\n" REST,

@@ -226,7 +226,7 @@ static void test_reserved_and_charged(void **state)
     set_scene(&s, all_units);
     s.exchange.info.n = (struct request_count){.present = true, .value = 2};
     assert_true(rate_limit_parts(&s.filter));
-    uint64_t input = s.state.estimate.tokens;
+    uint64_t input = s.state.input;
     assert_true(input >= 7 && input <= 9);
     const uint64_t reserved[] = {1, input + 100, input, 300, input * 2 + 800 + 500000, 1};
     for (unsigned i = 0; i < 6; i++)
@@ -265,7 +265,7 @@ static void test_unknown_models_cost_most(void **state)
     set_scene(&s, "prices: [{model: a, input: 3}, {model: b, output: 9}], limits: [{name: c, cost: 9/day}]");
     s.exchange.info.max_tokens = (struct request_count){.present = true, .value = 10};
     assert_true(rate_limit_parts(&s.filter));
-    assert_int_equal(s.state.call.parts[0].units, s.state.estimate.tokens * 3 + 90);
+    assert_int_equal(s.state.call.parts[0].units, s.state.input * 3 + 90);
     strike(&s);
 }
 

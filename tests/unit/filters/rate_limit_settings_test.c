@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "config/config.h"
 #include "filters/rate_limit.h"
+#include "gateway/retry_after.h"
 
 #define DAY (86400 * CLOCK_SECOND)
 
@@ -196,7 +197,7 @@ static void test_durations(void **state)
     struct arena arena;
     arena_init(&arena);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct span text = rate_limit_duration(&arena, cases[i].micros);
+        struct span text = retry_after_text(&arena, cases[i].micros);
         assert_true(span_equal(text, span_str(cases[i].text)));
     }
     arena_finish(&arena);

@@ -52,6 +52,7 @@ static inline void sample_init(struct sample *s)
                                     .count = 1,
                                     .next = 1,
                                     .made = 1,
+                                    .to = &s->to,
                                     .first = &s->record,
                                     .last = &s->record};
     struct exchange *e = &s->exchange;
