@@ -200,8 +200,10 @@ void inject_patch(struct injection *in)
     add_volumes(in);
     if (plain && in->pod.ends) {
         share_run_directory(in);
-        inject_warn(in, INJECT_WARN_DRAIN,
-                    "Postern is a plain container: this pod ends only when the application calls its drain");
+        bool control = in->choice.config_map.len || in->choice.profile->control;
+        inject_warn(in, INJECT_WARN_DRAIN, "%s",
+                    control ? "Postern is a plain container: this pod ends only when the application calls its drain"
+                            : "Postern is a plain container that nothing can end: the profile lacks admin.control");
     }
     annotate(in);
     add_container(in);

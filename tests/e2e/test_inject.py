@@ -72,6 +72,30 @@ def test_many_reviews_at_once(webhook):
         assert all(pool.map(several, range(16)))
 
 
+@pytest.mark.workers
+def test_several_workers(owned, tmp_path, certificates):
+    """Pods and ConfigMaps on connections of their own, while the configuration is loaded again."""
+    webhook = injector.Injector(tmp_path, certificates, workers=2)
+    owned.callback(webhook.stop)
+
+    def ask(number):
+        connection = webhook.connect()
+        for turn in range(8):
+            pod = injector.review("Pod", POD)
+            thing = injector.review("ConfigMap", config_map(postern_yaml=GOOD if turn % 2 else GOOD.replace("[east]", "[west]")))
+            for path, asked in (("/mutate", pod), ("/validate", thing)):
+                connection.request("POST", path, json.dumps(asked), {"Content-Type": "application/json"})
+                response = injector.judged(asked, json.loads(connection.getresponse().read()))
+                assert response["allowed"] is (path == "/mutate" or turn % 2 == 1)
+            if number == 0:
+                webhook.signal(signal.SIGHUP)
+        connection.close()
+        return True
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(ask, range(6)))
+
+
 def test_dry_run_is_like_any_other(webhook):
     first = webhook.call("/mutate", injector.review("Pod", POD))
     dry = webhook.call("/mutate", injector.review("Pod", POD, dryRun=True))
