@@ -340,7 +340,8 @@ void loop_turn(struct loop *loop, bool wait)
     if (wait)
         arm_sleep(loop);
     loop->clock_read = false;
-    (void)event_base_loop(loop->base, wait ? EVLOOP_ONCE : EVLOOP_NONBLOCK);
+    /* Once also without waiting: else it looks until nothing is ready, while the clock of this turn stands still. */
+    (void)event_base_loop(loop->base, wait ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
     read_clock(loop);
     run_timers(loop);
     run_tasks(loop);

@@ -436,6 +436,24 @@ static void watches_follow_interest(void **state)
     assert_int_equal(close(fds[1]), 0);
 }
 
+/* What is always ready does not keep a turn from ending: time stands still within one. */
+static void a_turn_looks_once(void **state)
+{
+    struct loop *loop = *state;
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    struct pipe_end end = {.fd = fds[0]};
+    end.watch = watch_create(loop, fds[0], pipe_ready, &end);
+    assert_int_equal(write(fds[1], "x", 1), 1);
+    watch_want(end.watch, WATCH_READ);
+    loop_turn(loop, false);
+    assert_int_equal(end.calls, 1);
+    watch_destroy(end.watch);
+    assert_int_equal(close(fds[0]), 0);
+    assert_int_equal(close(fds[1]), 0);
+    loop_turn(loop, false);
+}
+
 /* ---- pendings ---- */
 
 struct operation {
@@ -498,6 +516,7 @@ int main(void)
         cmocka_unit_test(mail_of_many_threads_arrives_once_and_in_order),
         cmocka_unit_test(signals_arrive_in_a_turn),
         cmocka_unit_test_setup_teardown(watches_follow_interest, fake_loop, end_loop),
+        cmocka_unit_test_setup_teardown(a_turn_looks_once, fake_loop, end_loop),
         cmocka_unit_test_setup_teardown(a_pending_ends_once, fake_loop, end_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
