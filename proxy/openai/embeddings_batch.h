@@ -44,7 +44,7 @@ struct embeddings_batch {
 
 /*
  * Finds the inputs in a request's body; [start, end) is the value of its `input` (openai/request.h, member). False: not
- * of the forms string, array of strings, array of integers, array of arrays of integers; empty; or above
+ * of the forms string, array of strings, array of numbers, array of arrays of numbers; empty; or above
  * EMBEDDINGS_INPUTS. Such a request goes upstream as it is.
  */
 MUST_CHECK bool embeddings_split(struct span body, size_t start, size_t end, struct arena *arena,
