@@ -22,16 +22,101 @@ static void reader_failed(struct exchange *exchange)
     respond_fault_text(exchange, reader->fault, reader->message, reader->param);
 }
 
+/* A body that is announced to be larger has to come before it is counted. */
+#define HELD_AT_ONCE ((size_t)64 * 1024)
+
 /*
- * Counts what a body of `length` bytes so far needs: all of it when its length is known, so that two halves never wait
- * for each other, and the buffer grows once. False: there is no room.
+ * What to count for a body of which `length` bytes are there: all of a small one, at most twice what has come of a
+ * large one. Who announces much and sends little keeps nothing from others.
  */
+static size_t needed(const struct exchange *exchange, size_t length)
+{
+    if (exchange->request.framing != BODY_LENGTH)
+        return length;
+    size_t all = (size_t)exchange->request.body_length, so_far = length < HELD_AT_ONCE / 2 ? HELD_AT_ONCE : 2 * length;
+    return all < so_far ? all : so_far;
+}
+
+/*
+ * Two halves must not wait for each other. So room for one largest body is left free; who finds no other becomes the
+ * elder, one in the process, and from then on what it still needs is left free for it alone. An elder that gets nothing
+ * for ELDER_REST is one no more: it came to idle.
+ */
+#define ELDER_REST (1 * CLOCK_SECOND)
+
+static bool is_elder(const struct exchange *exchange)
+{
+    return atomic_load_explicit(&exchange->worker->process->elder, memory_order_relaxed) == exchange;
+}
+
+static void note_elder(const struct exchange *exchange, size_t needs)
+{
+    struct process *process = exchange->worker->process;
+    atomic_store_explicit(&process->elder_needs, needs, memory_order_relaxed);
+    atomic_store_explicit(&process->elder_came, loop_now(exchange->worker->loop), memory_order_relaxed);
+}
+
+static bool become_elder(const struct exchange *exchange)
+{
+    struct process *process = exchange->worker->process;
+    const void *before = atomic_load(&process->elder);
+    if (before && loop_now(exchange->worker->loop) < atomic_load(&process->elder_came) + ELDER_REST)
+        return false;
+    return atomic_compare_exchange_strong(&process->elder, &before, exchange);
+}
+
+void collect_yield(struct exchange *exchange)
+{
+    if (!is_elder(exchange))
+        return;
+    atomic_store(&exchange->worker->process->elder, NULL);
+    worker_release(exchange->worker, 0);
+}
+
+/* What the whole body may still need beyond what is counted. */
+static size_t rest_of(const struct exchange *exchange)
+{
+    size_t all = exchange->request.framing == BODY_LENGTH ? (size_t)exchange->request.body_length
+                                                          : exchange->snapshot->config->limits.body;
+    return all > exchange->held ? all - exchange->held : 0;
+}
+
+/* For an elder that is to come. Where little may be held in all, a quarter of it is everybody's. */
+static size_t kept_free(const struct worker *worker)
+{
+    const struct config_limits *limits = &worker->snapshot->config->limits;
+    return limits->body < limits->held / 4 * 3 ? limits->body : limits->held / 4 * 3;
+}
+
+static bool grow(struct exchange *exchange, size_t bytes)
+{
+    struct worker *worker = exchange->worker;
+    struct process *process = worker->process;
+    size_t rest = rest_of(exchange), after = rest > bytes ? rest - bytes : 0;
+    if (is_elder(exchange)) {
+        note_elder(exchange, after);
+        return worker_hold(worker, bytes, 0);
+    }
+    bool is_one = atomic_load_explicit(&process->elder, memory_order_relaxed) != NULL;
+    size_t spare = is_one ? atomic_load_explicit(&process->elder_needs, memory_order_relaxed) : kept_free(worker);
+    if (worker_hold(worker, bytes, spare))
+        return true;
+    if (!become_elder(exchange))
+        return false;
+    note_elder(exchange, after);
+    if (worker_hold(worker, bytes, after))
+        return true;
+    atomic_store(&process->elder, NULL);
+    return false;
+}
+
+/* Counts what a body of `length` bytes so far needs. False: there is no room. */
 static bool hold(struct exchange *exchange, size_t length)
 {
-    size_t all = exchange->request.framing == BODY_LENGTH ? (size_t)exchange->request.body_length : length;
+    size_t all = needed(exchange, length);
     if (all <= exchange->held)
         return true;
-    if (!worker_hold(exchange->worker, all - exchange->held))
+    if (!grow(exchange, all - exchange->held))
         return false;
     exchange->held = all;
     if (all > length)
@@ -194,6 +279,7 @@ static bool find_model(struct exchange *exchange)
 static void request_phase(struct exchange *exchange)
 {
     exchange->body_at = clock_monotonic();
+    collect_yield(exchange);
     if (exchange->reader) {
         if (request_finish(exchange->reader) != FAULT_NONE) {
             reader_failed(exchange);

@@ -17,6 +17,8 @@ struct exchange;
 void collect_start(struct exchange *exchange);
 /* Held bytes may be had again: a starving exchange goes on. False: still not enough for it. */
 MUST_CHECK bool collect_resume(struct exchange *exchange);
+/* The body needs no more room, or nobody wants it any more: another may be the elder (see collect.c). */
+void collect_yield(struct exchange *exchange);
 /* The target takes more of a streamed body. */
 void collect_upstream_room(struct exchange *exchange);
 

@@ -17,8 +17,10 @@
 #include "openai/query.h"
 #include "net/pending.h"
 
-/* How long a request waits for held bytes that others must give back first. */
+/* How long a request waits for held bytes that others must give back first, and how often it looks whether another
+ * worker has. */
 #define STARVE_TIMEOUT (10 * CLOCK_SECOND)
+#define STARVE_LOOK    (50 * CLOCK_MS)
 #define REQUEST_ID_MAX 128
 
 static const char *const state_names[] = {
@@ -288,6 +290,7 @@ void exchange_free_body(struct exchange *exchange)
     exchange->info.model = exchange->model_asked;
     exchange->info.temperature_raw = exchange->info.response_format = exchange->info.boundary = (struct span){0};
     arena_finish(&exchange->scratch);
+    collect_yield(exchange);
     if (exchange->held) {
         worker_release(exchange->worker, exchange->held);
         exchange->held = 0;
@@ -297,6 +300,12 @@ void exchange_free_body(struct exchange *exchange)
 static void starve_timed_out(struct timer *timer)
 {
     struct exchange *exchange = CONTAINER_OF(timer, struct exchange, starve_timer);
+    struct worker *worker = exchange->worker;
+    if (loop_now(worker->loop) < exchange->starved_until) {
+        loop_post(worker->loop, &worker->feed_starved);
+        timer_set(worker->loop, timer, loop_now(worker->loop) + STARVE_LOOK);
+        return;
+    }
     if (collect_resume(exchange))
         return;
     exchange_sated(exchange);
@@ -309,7 +318,9 @@ void exchange_starve(struct exchange *exchange)
         return;
     list_append(&exchange->worker->starved, &exchange->starved);
     exchange->starve_timer.fire = starve_timed_out;
-    timer_set(exchange->worker->loop, &exchange->starve_timer, loop_now(exchange->worker->loop) + STARVE_TIMEOUT);
+    uint64_t now = loop_now(exchange->worker->loop);
+    exchange->starved_until = now + STARVE_TIMEOUT;
+    timer_set(exchange->worker->loop, &exchange->starve_timer, now + STARVE_LOOK);
 }
 
 void exchange_sated(struct exchange *exchange)

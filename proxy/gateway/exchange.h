@@ -75,6 +75,7 @@ struct exchange {
     struct list pendings; /* cancelled when the exchange ends */
     struct list starved;  /* on worker->starved while no held bytes are to be had */
     struct timer starve_timer;
+    uint64_t starved_until; /* loop time */
     enum exchange_state state;
 
     /* the client's side */

@@ -22,12 +22,12 @@
 
 /* ---- held bytes ---- */
 
-bool worker_hold(struct worker *worker, size_t bytes)
+bool worker_hold(struct worker *worker, size_t bytes, size_t spare)
 {
     struct process *process = worker->process;
     size_t limit = worker->snapshot->config->limits.held;
     size_t before = atomic_fetch_add_explicit(&process->held, bytes, memory_order_relaxed);
-    if (before + bytes <= limit)
+    if (before + bytes + spare <= limit)
         return true;
     atomic_fetch_sub_explicit(&process->held, bytes, memory_order_relaxed);
     return false;

@@ -36,6 +36,9 @@ struct retired_instances {
 /* What all workers of a process share. */
 struct process {
     _Atomic size_t held;          /* bytes of collected bodies, process-wide; bounded by limits.held */
+    _Atomic(const void *) elder;  /* the exchange for whose body the rest it needs is kept free; collect.c */
+    _Atomic size_t elder_needs;   /* that rest, bytes */
+    _Atomic uint64_t elder_came;  /* when it last got some, loop time */
     _Atomic bool ready;           /* /readyz */
     _Atomic bool drain_requested; /* by the control socket; lifecycle.c looks */
     struct worker **workers;
@@ -139,10 +142,10 @@ void worker_free_listeners(struct worker *worker);
 struct span worker_date(struct worker *worker);
 
 /*
- * Bytes held for collected bodies. worker_hold: false when the process-wide limit would be passed (nothing is counted
- * then).
+ * Bytes held for collected bodies. worker_hold: false when less than `spare` of the process-wide limit would be left;
+ * nothing is counted then.
  */
-MUST_CHECK bool worker_hold(struct worker *worker, size_t bytes);
+MUST_CHECK bool worker_hold(struct worker *worker, size_t bytes, size_t spare);
 void worker_release(struct worker *worker, size_t bytes);
 
 #endif

@@ -274,20 +274,65 @@ static void held_in_turn(struct rig *rig)
     assert_int_equal(atomic_load(&rig->process.held), 0);
 }
 
+/* Who announces much and sends little keeps nothing from others. */
+static void announced_is_not_held(struct rig *rig)
+{
+    struct rig_client *idle[4], *client = rig_client(rig);
+    for (unsigned i = 0; i < 4; i++) {
+        idle[i] = rig_client(rig);
+        send_part(idle[i], 1000000, 20000);
+    }
+    rig_settle(rig);
+    assert_in_range(atomic_load(&rig->process.held), 1, 4 * 64 * 1024);
+    for (unsigned i = 0; i < 2; i++) {
+        rig_reply(rig, "east", OK);
+        send_part(client, 750000, 1000);
+        send_rest(client, 749000);
+        rig_settle(rig);
+        rig_pass(rig, 1200 * CLOCK_MS);
+        assert_int_equal(rig_answer(client, i)->head.status, 200);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        rig_leave(idle[i]);
+    rig_settle(rig);
+    assert_int_equal(atomic_load(&rig->process.held), 0);
+}
+
+/* One that has grown large and stops lets small ones by. */
+static void elder_that_stops(struct rig *rig)
+{
+    struct rig_client *large = rig_client(rig), *small = rig_client(rig);
+    send_part(large, 900000, 890000);
+    rig_settle(rig);
+    assert_in_range(atomic_load(&rig->process.held), 890000, 900000);
+    for (unsigned i = 0; i < 2; i++) {
+        rig_reply(rig, "east", OK);
+        send_part(small, 60000, 1000);
+        send_rest(small, 59000);
+        rig_settle(rig);
+        assert_int_equal(rig_answer(small, i)->head.status, 200);
+    }
+    rig_reply(rig, "east", OK);
+    send_rest(large, 10000);
+    rig_settle(rig);
+    assert_int_equal(rig_answer(large, 0)->head.status, 200);
+    assert_null(atomic_load(&rig->process.elder));
+}
+
 /* Nobody gives anything back: those who wait are told to come again. */
 static void held_for_ever(struct rig *rig)
 {
     struct rig_client *first = rig_client(rig), *second = rig_client(rig), *third = rig_client(rig);
-    send_part(first, 1000000, 1000);
+    send_part(first, 1000000, 999000);
     rig_settle(rig);
-    send_part(second, 750000, 2000);
-    send_part(third, 750000, 3000);
+    send_part(second, 750000, 200000);
+    send_part(third, 750000, 300000);
     rig_settle(rig);
     rig_pass(rig, 11 * CLOCK_SECOND);
     assert_int_equal(rig_answer(second, 0)->head.status, 503);
     assert_int_equal(rig_answer(third, 0)->head.status, 503);
     rig_reply(rig, "east", OK);
-    send_rest(first, 999000);
+    send_rest(first, 1000);
     rig_settle(rig);
     assert_int_equal(rig_answer(first, 0)->head.status, 200);
 }
@@ -297,12 +342,12 @@ static void held_not_enough(struct rig *rig)
 {
     struct rig_client *big = rig_client(rig), *small = rig_client(rig);
     struct rig_client *second = rig_client(rig), *third = rig_client(rig);
-    send_part(big, 1000000, 1000);
+    send_part(big, 1000000, 999000);
     rig_settle(rig);
     send_part(small, 1500, 100);
     rig_settle(rig);
-    send_part(second, 750000, 60000);
-    send_part(third, 750000, 60000);
+    send_part(second, 750000, 120000);
+    send_part(third, 750000, 120000);
     rig_settle(rig);
     rig_leave(small);
     rig_settle(rig);
@@ -332,6 +377,8 @@ CASE(chunked_too_large, small_limits)
 CASE(large_but_streamed, small_limits)
 CASE(too_many_bytes_of_head, route_large)
 CASE(held_in_turn, little_held)
+CASE(announced_is_not_held, little_held)
+CASE(elder_that_stops, little_held)
 CASE(held_for_ever, little_held)
 CASE(held_not_enough, little_held)
 
@@ -353,6 +400,8 @@ int main(void)
         cmocka_unit_test(test_large_but_streamed),
         cmocka_unit_test(test_too_many_bytes_of_head),
         cmocka_unit_test(test_held_in_turn),
+        cmocka_unit_test(test_announced_is_not_held),
+        cmocka_unit_test(test_elder_that_stops),
         cmocka_unit_test(test_held_for_ever),
         cmocka_unit_test(test_held_not_enough),
     };
