@@ -30,18 +30,18 @@ static bool are_calls(struct json_value value)
 }
 
 /* A message that can be said in deltas. */
-static bool is_message(struct json_value value)
+static bool is_message(struct replay_walk *outer)
 {
     struct replay_walk walk;
-    if (value.kind != JSON_OBJECT_OPEN || !replay_walk_object(&walk, value.raw))
+    if (!replay_walk_enter(outer, &walk, JSON_OBJECT_OPEN))
         return false;
-    while (replay_walk_next(&walk)) {
-        if (replay_named(&walk, SPAN("tool_calls")) && !are_calls(walk.value))
+    while (replay_walk_name(&walk)) {
+        struct json_value value = replay_walk_value(&walk);
+        if (replay_named(&walk, SPAN("tool_calls")) && !are_calls(value))
             return false;
-        if (replay_named(&walk, SPAN("function_call")) && walk.value.kind == JSON_OBJECT_OPEN &&
-            !is_object(walk.value, false))
+        if (replay_named(&walk, SPAN("function_call")) && value.kind == JSON_OBJECT_OPEN && !is_object(value, false))
             return false;
-        if (replay_named(&walk, SPAN("role")) && walk.value.kind != JSON_STRING)
+        if (replay_named(&walk, SPAN("role")) && value.kind != JSON_STRING)
             return false;
     }
     return !walk.bad;
@@ -56,46 +56,55 @@ static enum replay_flaw judge_ending(struct json_value reason, unsigned *finish)
     return !bit ? REPLAY_ERROR : bit == FINISH_CONTENT_FILTER ? REPLAY_FILTERED : REPLAY_SOUND;
 }
 
-static void scan_choice(bool chat, struct span raw, struct replay_facts *facts)
+struct choice_facts {
+    bool indexed, said;
+    struct json_value reason;
+};
+
+static void scan_choice_member(struct replay_walk *walk, struct choice_facts *choice, struct replay_facts *facts)
 {
-    struct replay_walk walk;
-    bool indexed = false, said = false;
-    struct json_value reason = {.kind = JSON_MORE};
-    if (!replay_walk_object(&walk, raw)) {
+    struct json_value value = replay_walk_value(walk);
+    uint64_t index;
+    if (replay_named(walk, SPAN("index")))
+        choice->indexed = json_value_u64(value, &index) && index == facts->choices;
+    else if (replay_named(walk, SPAN("finish_reason")))
+        choice->reason = value;
+    else if (replay_named(walk, SPAN("text")))
+        choice->said = choice->said || value.kind == JSON_STRING;
+    else if (replay_named(walk, SPAN("delta")))
         replay_blame(facts, REPLAY_MALFORMED);
-        return;
+    else if (replay_named(walk, SPAN("error")) && !replay_is_empty(value))
+        replay_blame(facts, REPLAY_ERROR);
+    else if (replay_is_report(walk->name) && replay_filtered(value))
+        replay_blame(facts, REPLAY_FILTERED);
+}
+
+static void scan_choice(bool chat, struct replay_walk *walk, struct replay_facts *facts)
+{
+    struct choice_facts choice = {.reason = {.kind = JSON_MORE}};
+    bool message = false;
+    while (replay_walk_name(walk)) {
+        if (!chat || !replay_named(walk, SPAN("message"))) {
+            scan_choice_member(walk, &choice, facts);
+            continue;
+        }
+        message = is_message(walk);
+        if (!message)
+            break;
     }
-    while (replay_walk_next(&walk)) {
-        uint64_t index;
-        if (replay_named(&walk, SPAN("index")))
-            indexed = json_value_u64(walk.value, &index) && index == facts->choices;
-        else if (replay_named(&walk, SPAN("finish_reason")))
-            reason = walk.value;
-        else if (chat ? replay_named(&walk, SPAN("message")) : replay_named(&walk, SPAN("text")))
-            said = chat ? is_message(walk.value) : walk.value.kind == JSON_STRING;
-        else if (replay_named(&walk, SPAN("delta")))
-            replay_blame(facts, REPLAY_MALFORMED);
-        else if (replay_named(&walk, SPAN("error")) && !replay_is_empty(walk.value))
-            replay_blame(facts, REPLAY_ERROR);
-        else if (replay_is_report(walk.name) && replay_filtered(walk.value))
-            replay_blame(facts, REPLAY_FILTERED);
-    }
-    if (walk.bad || !indexed || !said)
+    if (walk->bad || !choice.indexed || !(chat ? message : choice.said))
         replay_blame(facts, REPLAY_MALFORMED);
-    replay_blame(facts, judge_ending(reason, &facts->finish));
+    replay_blame(facts, judge_ending(choice.reason, &facts->finish));
     facts->choices++;
 }
 
-static void scan_choices(bool chat, struct json_value value, struct replay_facts *facts)
+static void scan_choices(bool chat, struct replay_walk *outer, struct replay_facts *facts)
 {
-    struct replay_walk walk;
-    if (value.kind != JSON_ARRAY_OPEN || !replay_walk_array(&walk, value.raw)) {
-        replay_blame(facts, REPLAY_MALFORMED);
-        return;
-    }
-    while (facts->flaw == REPLAY_SOUND && replay_walk_next(&walk))
-        scan_choice(chat, walk.value.raw, facts);
-    if (walk.bad)
+    struct replay_walk list, choice;
+    bool good = replay_walk_enter(outer, &list, JSON_ARRAY_OPEN);
+    while (good && facts->flaw == REPLAY_SOUND && replay_walk_enter(&list, &choice, JSON_OBJECT_OPEN))
+        scan_choice(chat, &choice, facts);
+    if (!good || list.bad)
         replay_blame(facts, REPLAY_MALFORMED);
 }
 
@@ -125,12 +134,14 @@ void replay_scan_choices(enum operation_id operation, struct span json, struct r
         replay_blame(facts, REPLAY_MALFORMED);
         return;
     }
-    while (facts->flaw == REPLAY_SOUND && replay_walk_next(&walk)) {
-        scan_member(&walk, chat ? SPAN("chat.completion") : SPAN("text_completion"), facts);
-        if (!replay_named(&walk, SPAN("choices")))
+    while (facts->flaw == REPLAY_SOUND && replay_walk_name(&walk)) {
+        if (replay_named(&walk, SPAN("choices"))) {
+            choices = true;
+            scan_choices(chat, &walk, facts);
             continue;
-        choices = true;
-        scan_choices(chat, walk.value, facts);
+        }
+        (void)replay_walk_value(&walk);
+        scan_member(&walk, chat ? SPAN("chat.completion") : SPAN("text_completion"), facts);
     }
     if (walk.bad || !choices)
         replay_blame(facts, REPLAY_MALFORMED);

@@ -252,38 +252,51 @@ static void put_message(struct chunk_writer *w, struct span message)
 
 /* --- choices --- */
 
-static void put_finish(struct chunk_writer *w, struct span choice)
+/* `rest`: what the choice says beside its message or text, each member after a comma. */
+static void put_finish(struct chunk_writer *w, struct span rest)
 {
-    struct replay_walk walk;
     begin_choice(w);
     buffer_append(w->out, w->chat ? SPAN(",\"delta\":{}") : SPAN(",\"text\":\"\""));
     put_logprobs(w, true);
-    bool more = replay_walk_object(&walk, choice);
-    while (more && replay_walk_next(&walk)) {
-        if (replay_named(&walk, SPAN("index")) || replay_named(&walk, SPAN("logprobs")) ||
-            replay_named(&walk, w->chat ? SPAN("message") : SPAN("text")))
-            continue;
-        REPLAY_PUT(w->out, ",");
-        buffer_append(w->out, walk.spelled);
-        REPLAY_PUT(w->out, ":");
-        buffer_append(w->out, walk.value.raw);
-    }
+    buffer_append(w->out, rest);
     REPLAY_PUT(w->out, "}");
     end_chunk(w);
 }
 
+/* Sorts the members of a choice; *ret_said is its message or text. */
+static void read_choice(struct chunk_writer *w, struct span choice, struct json_value *ret_said, struct buffer *rest)
+{
+    struct replay_walk walk;
+    w->logprobs.kind = JSON_MORE;
+    bool more = replay_walk_object(&walk, choice);
+    while (more && replay_walk_next(&walk)) {
+        if (replay_named(&walk, SPAN("index"))) {
+            w->index = walk.value;
+        } else if (replay_named(&walk, SPAN("logprobs"))) {
+            w->logprobs = walk.value;
+        } else if (replay_named(&walk, w->chat ? SPAN("message") : SPAN("text"))) {
+            *ret_said = walk.value;
+        } else {
+            REPLAY_PUT(rest, ",");
+            buffer_append(rest, walk.spelled);
+            REPLAY_PUT(rest, ":");
+            buffer_append(rest, walk.value.raw);
+        }
+    }
+    w->logprobs_due = w->logprobs.kind != JSON_NULL && w->logprobs.kind != JSON_MORE;
+}
+
 static void put_choice(struct chunk_writer *w, struct span choice)
 {
-    w->index = replay_member(choice, SPAN("index"));
-    w->logprobs = replay_member(choice, SPAN("logprobs"));
-    w->logprobs_due = w->logprobs.kind != JSON_NULL && w->logprobs.kind != JSON_MORE;
-    if (w->chat) {
-        put_message(w, replay_member(choice, SPAN("message")).raw);
-    } else {
-        struct json_value text = replay_member(choice, SPAN("text"));
-        put_text(w, SPAN(",\"text\":"), replay_inside(text.raw), SPAN(""), true);
-    }
-    put_finish(w, choice);
+    struct buffer rest = {0};
+    struct json_value said = {.kind = JSON_MORE};
+    read_choice(w, choice, &said, &rest);
+    if (w->chat)
+        put_message(w, said.raw);
+    else
+        put_text(w, SPAN(",\"text\":"), replay_inside(said.raw), SPAN(""), true);
+    put_finish(w, buffer_span(&rest));
+    buffer_finish(&rest);
 }
 
 /* --- the stream --- */
@@ -299,49 +312,56 @@ static bool is_in_each(const struct replay_walk *walk)
     return false;
 }
 
-/* Sorts what stands at the top into head and once. */
-static void read_top(bool chat, struct span json, struct buffer *head, struct buffer *once)
+struct top {
+    struct buffer head, once; /* what each chunk begins with; what is said once, each member after a comma */
+    struct json_value choices, usage;
+};
+
+static void read_top(bool chat, struct span json, struct top *top)
 {
     struct replay_walk walk;
-    buffer_append(head, chat ? SPAN("{\"object\":\"chat.completion.chunk\"") : SPAN("{\"object\":\"text_completion\""));
+    buffer_append(&top->head,
+                  chat ? SPAN("{\"object\":\"chat.completion.chunk\"") : SPAN("{\"object\":\"text_completion\""));
     bool more = replay_walk_object(&walk, json);
     while (more && replay_walk_next(&walk)) {
-        if (replay_named(&walk, SPAN("object")) || replay_named(&walk, SPAN("choices")) ||
-            replay_named(&walk, SPAN("usage")))
-            continue;
-        struct buffer *to = is_in_each(&walk) ? head : once;
-        REPLAY_PUT(to, ",");
-        buffer_append(to, walk.spelled);
-        REPLAY_PUT(to, ":");
-        buffer_append(to, walk.value.raw);
+        if (replay_named(&walk, SPAN("choices"))) {
+            top->choices = walk.value;
+        } else if (replay_named(&walk, SPAN("usage"))) {
+            top->usage = walk.value;
+        } else if (!replay_named(&walk, SPAN("object"))) {
+            struct buffer *to = is_in_each(&walk) ? &top->head : &top->once;
+            REPLAY_PUT(to, ",");
+            buffer_append(to, walk.spelled);
+            REPLAY_PUT(to, ":");
+            buffer_append(to, walk.value.raw);
+        }
     }
 }
 
 void replay_write_chunks(enum operation_id operation, struct span json, const struct replay_options *options,
                          struct buffer *out)
 {
-    struct buffer head = {0}, once = {0};
     struct replay_walk walk;
+    struct top top = {.usage = {.kind = JSON_MORE}};
     bool chat = operation == OPERATION_CHAT;
-    struct json_value usage = replay_member(json, SPAN("usage"));
-    bool has_usage = options->include_usage && usage.kind == JSON_OBJECT_OPEN;
-    read_top(chat, json, &head, &once);
+    read_top(chat, json, &top);
+    bool has_usage = options->include_usage && top.usage.kind == JSON_OBJECT_OPEN;
     struct chunk_writer writer = {.out = out,
                                   .chat = chat,
                                   .null_usage = has_usage,
                                   .piece = options->piece,
-                                  .head = buffer_span(&head),
-                                  .once = buffer_span(&once)};
-    bool more = replay_walk_array(&walk, replay_member(json, SPAN("choices")).raw);
+                                  .head = buffer_span(&top.head),
+                                  .once = buffer_span(&top.once)};
+    bool more = replay_walk_array(&walk, top.choices.raw);
     while (more && replay_walk_next(&walk))
         put_choice(&writer, walk.value.raw);
     if (has_usage) {
         begin_chunk(&writer);
         REPLAY_PUT(out, "],\"usage\":");
-        buffer_append(out, usage.raw);
+        buffer_append(out, top.usage.raw);
         REPLAY_PUT(out, "}\n\n");
     }
     REPLAY_PUT(out, "data: [DONE]\n\n");
-    buffer_finish(&head);
-    buffer_finish(&once);
+    buffer_finish(&top.head);
+    buffer_finish(&top.once);
 }

@@ -370,7 +370,8 @@ static bool merge_members(struct replay_merge *m, struct span data)
 
 static void remember(struct replay_merge *m, struct span data)
 {
-    struct replay_pattern *pattern = &m->patterns[m->next_pattern++ % REPLAY_PATTERNS];
+    m->last_match = m->next_pattern++ % REPLAY_PATTERNS;
+    struct replay_pattern *pattern = &m->patterns[m->last_match];
     size_t text = (size_t)(m->addition.ptr - data.ptr), padding = (size_t)(m->padding.ptr - data.ptr);
     struct replay_hole first = {text, text + m->addition.len, true};
     *pattern = (struct replay_pattern){.data = data, .holes = {first}, .hole_count = 1, .target = m->target};
@@ -382,11 +383,19 @@ static void remember(struct replay_merge *m, struct span data)
     pattern->hole_count = 2;
 }
 
+static bool is_plain(unsigned char c)
+{
+    return c >= ' ' && c < 0x80 && c != '\\';
+}
+
 /* The inside of the string whose first byte is at `at`: its end. 0 when it is no valid string. */
 static size_t string_end(struct span data, size_t at)
 {
     struct json r;
     struct span rest = span_skip(data, at - 1);
+    for (size_t i = at; i < data.len && is_plain((unsigned char)data.ptr[i]); i++)
+        if (data.ptr[i] == '"')
+            return i; /* plain and short, as pieces are */
     json_init(&r, 1);
     return json_next(&r, &rest, false) == JSON_STRING ? at - 1 + r.token_end - 1 : 0;
 }
@@ -411,11 +420,16 @@ static bool matches(const struct replay_pattern *pattern, struct span data, stru
     return span_equal(span_skip(data, at), span_skip(pattern->data, from));
 }
 
+/* From the last that matched on: choices that take turns, and one that does not, find theirs at once. */
 static struct replay_pattern *find_pattern(struct replay_merge *m, struct span data, struct span *ret_text)
 {
-    for (unsigned i = 0; i < REPLAY_PATTERNS; i++)
-        if (m->patterns[i].target && matches(&m->patterns[i], data, ret_text))
-            return &m->patterns[i];
+    for (unsigned i = 0; i < REPLAY_PATTERNS; i++) {
+        unsigned at = (m->last_match + i) % REPLAY_PATTERNS;
+        if (!m->patterns[at].target || !matches(&m->patterns[at], data, ret_text))
+            continue;
+        m->last_match = at;
+        return &m->patterns[at];
+    }
     return NULL;
 }
 

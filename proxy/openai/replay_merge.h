@@ -63,7 +63,7 @@ struct replay_merge {
     struct span addition, padding;
     unsigned depth;
     struct replay_pattern patterns[REPLAY_PATTERNS];
-    unsigned next_pattern;
+    unsigned next_pattern, last_match;
 };
 
 void replay_merge_init(struct replay_merge *merge, struct arena *arena, bool chat, struct replay_facts *facts);

@@ -1,17 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "openai/replay_parts.h"
 
+#include "openai/answer_light.h"
+
 /* --- walking --- */
+
+static void walk_init(struct replay_walk *walk, struct replay_text_reader *reader, enum json_event open)
+{
+    walk->reader = reader;
+    walk->array = open == JSON_ARRAY_OPEN;
+    walk->inner = reader != &walk->own;
+    walk->count = 0;
+    walk->name = walk->spelled = (struct span){NULL, 0};
+    walk->bad = false;
+}
 
 static bool walk_begin(struct replay_walk *walk, struct span text, enum json_event open)
 {
-    walk->base = text.ptr;
-    walk->rest = text;
-    walk->count = 0;
-    walk->array = open == JSON_ARRAY_OPEN;
-    walk->name = walk->spelled = (struct span){NULL, 0};
-    json_init(&walk->json, REPLAY_DEPTH);
-    walk->bad = json_next(&walk->json, &walk->rest, true) != open;
+    walk_init(walk, &walk->own, open);
+    walk->own.base = text.ptr;
+    walk->own.rest = text;
+    json_init(&walk->own.json, REPLAY_DEPTH);
+    walk->bad = json_next(&walk->own.json, &walk->own.rest, true) != open;
     return !walk->bad;
 }
 
@@ -25,13 +35,20 @@ bool replay_walk_array(struct replay_walk *walk, struct span text)
     return walk_begin(walk, text, JSON_ARRAY_OPEN);
 }
 
-/* FNV-1a. Two names that only share it count as one, which costs an entry of the cache and no more. */
+/* Two names of one object that share it count as one, which costs an entry of the cache and no more. */
 static uint32_t name_hash(struct span name)
 {
-    uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < name.len; i++)
-        hash = (hash ^ (unsigned char)name.ptr[i]) * 16777619u;
-    return hash;
+    uint64_t first = 0, last = 0, hash = name.len;
+    size_t part = name.len < 8 ? name.len : 8;
+    if (name.len == 0)
+        return 0;
+    memcpy(&first, name.ptr, part);
+    memcpy(&last, name.ptr + name.len - part, part);
+    hash = (hash ^ first) * UINT64_C(0x9E3779B97F4A7C15);
+    hash = (hash ^ hash >> 29 ^ last) * UINT64_C(0xBF58476D1CE4E5B9);
+    for (size_t i = 8; i + 8 < name.len; i++) /* the middle of a long one */
+        hash = (hash ^ (unsigned char)name.ptr[i]) * UINT64_C(0x100000001B3);
+    return (uint32_t)(hash >> 32);
 }
 
 static bool name_is_new(struct replay_walk *walk)
@@ -49,8 +66,8 @@ static bool name_is_new(struct replay_walk *walk)
 /* The reader shows a name only until its next event. */
 static bool take_name(struct replay_walk *walk)
 {
-    struct json *r = &walk->json;
-    walk->spelled = span_of(walk->base + r->token_start, r->token_end - r->token_start);
+    const struct json *r = &walk->reader->json;
+    walk->spelled = span_of(walk->reader->base + r->token_start, r->token_end - r->token_start);
     walk->name = r->text_long ? walk->spelled : r->text;
     if (r->text.ptr && r->text.ptr != walk->spelled.ptr + 1) {
         memcpy(walk->kept, r->text.ptr, r->text.len);
@@ -59,30 +76,73 @@ static bool take_name(struct replay_walk *walk)
     return name_is_new(walk);
 }
 
-static bool walk_stop(struct replay_walk *walk, bool bad)
+/* After the last member: `event` is the close, and behind an outermost one nothing may follow. */
+static bool walk_stop(struct replay_walk *walk, enum json_event event)
 {
-    walk->bad = bad;
+    struct replay_text_reader *reader = walk->reader;
+    walk->bad = event != (walk->array ? JSON_ARRAY_CLOSE : JSON_OBJECT_CLOSE) ||
+                (!walk->inner && json_next(&reader->json, &reader->rest, true) != JSON_DONE);
     return false;
+}
+
+bool replay_walk_name(struct replay_walk *walk)
+{
+    struct replay_text_reader *reader = walk->reader;
+    if (walk->bad)
+        return false;
+    enum json_event event = json_next(&reader->json, &reader->rest, true);
+    if (event != JSON_KEY)
+        return walk_stop(walk, event);
+    walk->bad = !take_name(walk);
+    return !walk->bad;
+}
+
+static struct json_value value_here(const struct replay_text_reader *reader, enum json_event kind)
+{
+    const struct json *r = &reader->json;
+    return (struct json_value){kind, span_of(reader->base + r->token_start, r->token_end - r->token_start)};
+}
+
+struct json_value replay_walk_value(struct replay_walk *walk)
+{
+    struct replay_text_reader *reader = walk->reader;
+    json_skip(&reader->json);
+    walk->bad = json_next(&reader->json, &reader->rest, true) != JSON_SKIPPED;
+    walk->value = walk->bad ? (struct json_value){.kind = JSON_BAD} : value_here(reader, reader->json.kind);
+    return walk->value;
+}
+
+bool replay_walk_enter(struct replay_walk *walk, struct replay_walk *inner, enum json_event open)
+{
+    struct replay_text_reader *reader = walk->reader;
+    if (walk->bad)
+        return false;
+    enum json_event event = json_next(&reader->json, &reader->rest, true);
+    if (walk->array && event == JSON_ARRAY_CLOSE)
+        return walk_stop(walk, event);
+    walk->bad = event != open;
+    walk_init(inner, reader, open);
+    return !walk->bad;
+}
+
+static bool next_element(struct replay_walk *walk)
+{
+    struct replay_text_reader *reader = walk->reader;
+    if (walk->bad)
+        return false;
+    json_skip(&reader->json);
+    enum json_event event = json_next(&reader->json, &reader->rest, true);
+    if (event != JSON_SKIPPED)
+        return walk_stop(walk, event);
+    walk->value = value_here(reader, reader->json.kind);
+    return true;
 }
 
 bool replay_walk_next(struct replay_walk *walk)
 {
-    struct json *r = &walk->json;
-    if (walk->bad)
-        return false;
     if (walk->array)
-        json_skip(r);
-    enum json_event event = json_next(r, &walk->rest, true);
-    if (event == JSON_KEY) {
-        if (!take_name(walk))
-            return walk_stop(walk, true);
-        json_skip(r);
-        event = json_next(r, &walk->rest, true);
-    }
-    if (event != JSON_SKIPPED)
-        return walk_stop(walk, event == JSON_BAD || json_next(r, &walk->rest, true) != JSON_DONE);
-    walk->value = (struct json_value){r->kind, span_of(walk->base + r->token_start, r->token_end - r->token_start)};
-    return true;
+        return next_element(walk);
+    return replay_walk_name(walk) && replay_walk_value(walk).kind != JSON_BAD;
 }
 
 struct json_value replay_member(struct span object, struct span name)
@@ -172,16 +232,29 @@ bool replay_filtered(struct json_value report)
     }
 }
 
+/* Usage objects are some 300 bytes long. */
+#define USAGE_COPY 768
+
+/* The object as the only member of an answer, for the readers of answers: the quick one, then the one that knows all.
+ */
 void replay_usage(struct json_value value, struct usage *ret)
 {
+    static const char before[] = "{\"usage\":";
+    char text[USAGE_COPY];
     struct answer_scan scan;
     struct answer_facts facts = {0};
-    if (value.kind != JSON_OBJECT_OPEN)
+    size_t len = sizeof(before) - 1 + value.raw.len + 1;
+    if (value.kind != JSON_OBJECT_OPEN || len > sizeof(text))
         return;
-    answer_scan_init(&scan, &facts, NULL, NULL); /* nothing in a usage object is kept as text */
-    if (answer_scan_feed(&scan, SPAN("{\"usage\":"), false) != JSON_BAD &&
-        answer_scan_feed(&scan, value.raw, false) != JSON_BAD && answer_scan_feed(&scan, SPAN("}"), true) == JSON_DONE)
-        *ret = facts.usage;
+    memcpy(text, before, sizeof(before) - 1);
+    memcpy(text + sizeof(before) - 1, value.raw.ptr, value.raw.len);
+    text[len - 1] = '}';
+    if (!answer_light(span_of(text, len), NULL, &facts)) { /* no text in there that an arena would keep */
+        answer_scan_init(&scan, &facts, NULL, NULL);
+        if (answer_scan_feed(&scan, span_of(text, len), true) != JSON_DONE)
+            return;
+    }
+    *ret = facts.usage;
 }
 
 /* --- text --- */

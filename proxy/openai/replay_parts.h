@@ -17,6 +17,13 @@
 
 #define REPLAY_PUT(out, literal) buffer_append((out), SPAN(literal))
 
+/* One pass over a text, shared by the walks that descend in it. */
+struct replay_text_reader {
+    const char *base;
+    struct span rest;
+    struct json json;
+};
+
 /* Steps through one object or array. */
 struct replay_walk {
     struct span name;    /* decoded; of more than JSON_TEXT_LIMIT bytes: as spelled. Until the next step */
@@ -24,13 +31,12 @@ struct replay_walk {
     struct json_value value;
     bool bad; /* not valid, a name twice, or too many of them */
     /* Its own: */
-    const char *base;
-    struct span rest;
-    bool array;
+    struct replay_text_reader *reader;
+    bool array, inner;
     unsigned count;
     uint32_t seen[REPLAY_MEMBERS_MAX];
     char kept[JSON_TEXT_LIMIT];
-    struct json json;
+    struct replay_text_reader own;
 };
 
 /* False, and bad, when `text` does not begin an object (array). */
@@ -38,6 +44,16 @@ MUST_CHECK bool replay_walk_object(struct replay_walk *walk, struct span text);
 MUST_CHECK bool replay_walk_array(struct replay_walk *walk, struct span text);
 /* False at the end, which is a good one unless `bad`: then the whole text was one valid value. */
 MUST_CHECK bool replay_walk_next(struct replay_walk *walk);
+
+/*
+ * The same in two steps, so that nothing is read twice: replay_walk_name goes to the next member of an object, without
+ * its value; then exactly one of replay_walk_value (reads it whole) and replay_walk_enter, which begins a walk inside
+ * it, to be finished before the next step here. For arrays, replay_walk_enter alone goes to the next element.
+ */
+MUST_CHECK bool replay_walk_name(struct replay_walk *walk);
+struct json_value replay_walk_value(struct replay_walk *walk);
+/* False at the end of an array, and, with walk->bad, when what comes is not an `open` (OBJECT_OPEN or ARRAY_OPEN). */
+MUST_CHECK bool replay_walk_enter(struct replay_walk *walk, struct replay_walk *inner, enum json_event open);
 
 static inline bool replay_named(const struct replay_walk *walk, struct span name)
 {
