@@ -8,9 +8,12 @@ static bool check_choice(struct replay_merge *m, const struct replay_node *choic
 {
     struct replay_facts *facts = m->facts;
     struct replay_node *reason = replay_node_member(choice, SPAN("finish_reason"));
+    struct replay_node *message = m->chat ? replay_node_member(choice, SPAN("message")) : NULL;
     unsigned finish = replay_finish(replay_node_value(reason));
     if (choice->index != facts->choices)
         replay_blame(facts, REPLAY_UNFINISHED); /* one is missing */
+    else if (message && message->kind != JSON_OBJECT_OPEN && message->kind != JSON_NULL)
+        replay_blame(facts, REPLAY_MALFORMED);
     else if (!m->chat && !replay_node_is_text(replay_node_member(choice, SPAN("text"))))
         replay_blame(facts, REPLAY_MALFORMED);
     else if (!replay_node_is_text(reason) || replay_node_is_blank(reason))
@@ -133,7 +136,7 @@ static void put_elements(struct buffer *out, const struct replay_node *array)
 
 static void put_node(struct buffer *out, const struct replay_node *node)
 {
-    if (node->kind == JSON_STRING)
+    if (node->kind == JSON_STRING && node->last_text)
         put_string(out, node);
     else if (!node->merged)
         buffer_append(out, node->raw);

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "base/json_value.h"
 #include "openai/replay.h"
+#include "support/json_same.h"
 
 #define FOLDER "tests/support/replay/"
 
@@ -55,85 +55,6 @@ static bool read_file(const char *name, const char *ending, struct buffer *ret)
     } while (got);
     fclose(file);
     return true;
-}
-
-/* --- equal values --- */
-
-static bool same(struct arena *arena, struct json_value a, struct json_value b);
-
-static bool same_text(struct arena *arena, struct json_value a, struct json_value b)
-{
-    struct span left, right;
-    return json_value_text(a, arena, &left) && json_value_text(b, arena, &right) && span_equal(left, right);
-}
-
-static size_t count(struct json_value container)
-{
-    size_t cursor = 0, members = 0;
-    struct json_value value;
-    while (json_value_each(container, &cursor, NULL, &value))
-        members++;
-    return members;
-}
-
-static bool same_members(struct arena *arena, struct json_value a, struct json_value b)
-{
-    size_t cursor = 0;
-    struct span raw, name;
-    struct json_value left, right;
-    while (json_value_each(a, &cursor, &raw, &left)) {
-        if (!json_value_text((struct json_value){JSON_STRING, raw}, arena, &name) ||
-            !json_value_member(b, name, &right) || !same(arena, left, right)) {
-            print_error("differs: %.*s\n", SPAN_ARG(raw));
-            return false;
-        }
-    }
-    return count(a) == count(b);
-}
-
-static bool same_elements(struct arena *arena, struct json_value a, struct json_value b)
-{
-    size_t left_cursor = 0, right_cursor = 0;
-    struct json_value left, right;
-    while (json_value_each(a, &left_cursor, NULL, &left))
-        if (!json_value_each(b, &right_cursor, NULL, &right) || !same(arena, left, right))
-            return false;
-    return count(a) == count(b);
-}
-
-static bool same(struct arena *arena, struct json_value a, struct json_value b)
-{
-    if (a.kind != b.kind)
-        return false;
-    if (a.kind == JSON_OBJECT_OPEN)
-        return same_members(arena, a, b);
-    if (a.kind == JSON_ARRAY_OPEN)
-        return same_elements(arena, a, b);
-    return a.kind == JSON_STRING ? same_text(arena, a, b) : span_equal(a.raw, b.raw);
-}
-
-/* `without`: a top-level member that only the second has. */
-static void assert_same(struct span made, struct span wanted, const char *without, const char *what)
-{
-    struct arena arena;
-    struct json_value a, b, extra;
-    arena_init(&arena);
-    if (!json_value_parse(made, &a) || !json_value_parse(wanted, &b) || a.kind != JSON_OBJECT_OPEN)
-        fail_msg("%s: no JSON: %.*s", what, SPAN_ARG(made));
-    if (without) {
-        assert_true(json_value_member(b, span_str(without), &extra));
-        assert_false(json_value_member(a, span_str(without), &extra));
-        assert_int_equal(count(a) + 1, count(b));
-        size_t cursor = 0;
-        struct span name;
-        for (struct json_value left, right; json_value_each(a, &cursor, &name, &left);) {
-            assert_true(json_value_member(b, span_of(name.ptr + 1, name.len - 2), &right));
-            assert_true(same(&arena, left, right));
-        }
-    } else if (!same(&arena, a, b)) {
-        fail_msg("%s:\n  made   %.*s\n  wanted %.*s", what, SPAN_ARG(made), SPAN_ARG(wanted));
-    }
-    arena_finish(&arena);
 }
 
 /* --- the cases --- */
@@ -194,7 +115,7 @@ static void test_events_become_json(void **state)
         struct buffer events = {0}, json = {0}, made = {0};
         assert_true(read_file(cases[i].name, "sse", &events) && read_file(cases[i].name, "json", &json));
         assert_true(replay_json(cases[i].operation, buffer_span(&events), &made));
-        assert_same(buffer_span(&made), buffer_span(&json), NULL, cases[i].name);
+        assert_json_same(buffer_span(&made), buffer_span(&json), NULL, cases[i].name);
         assert_file(cases[i].name, "replayed.json", buffer_span(&made));
         buffer_finish(&events);
         buffer_finish(&json);
@@ -216,7 +137,7 @@ static void turn_and_back(size_t i, struct span json, bool include_usage, size_t
     assert_int_equal(facts.usage.reported, !hidden);
     assert_int_equal(facts.usage_end > facts.usage_start, cases[i].usage_chunk && include_usage);
     assert_true(replay_json(cases[i].operation, buffer_span(&events), &back));
-    assert_same(buffer_span(&back), json, hidden ? "usage" : NULL, cases[i].name);
+    assert_json_same(buffer_span(&back), json, hidden ? "usage" : NULL, cases[i].name);
     if (include_usage && piece == 0)
         assert_file(cases[i].name, "replayed.sse", buffer_span(&events));
     buffer_finish(&events);
@@ -247,7 +168,7 @@ static void test_events_survive_two_turns(void **state)
         assert_true(replay_json(cases[i].operation, buffer_span(&events), &json));
         assert_true(replay_events(cases[i].operation, buffer_span(&json), &options, &again));
         assert_true(replay_json(cases[i].operation, buffer_span(&again), &last));
-        assert_same(buffer_span(&last), buffer_span(&json), NULL, cases[i].name);
+        assert_json_same(buffer_span(&last), buffer_span(&json), NULL, cases[i].name);
         buffer_finish(&events);
         buffer_finish(&json);
         buffer_finish(&again);
@@ -271,7 +192,8 @@ static void test_usage_is_hidden(void **state)
         assert_int_equal(left.flaw, REPLAY_SOUND);
         assert_int_equal(left.usage.reported, !cases[i].usage_chunk);
         assert_true(replay_json(cases[i].operation, buffer_span(&visible), &json));
-        assert_same(buffer_span(&json), buffer_span(&wanted), cases[i].usage_chunk ? "usage" : NULL, cases[i].name);
+        assert_json_same(buffer_span(&json), buffer_span(&wanted), cases[i].usage_chunk ? "usage" : NULL,
+                         cases[i].name);
         buffer_finish(&events);
         buffer_finish(&visible);
         buffer_finish(&json);

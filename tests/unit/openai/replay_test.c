@@ -98,6 +98,9 @@ static void test_chat_streams(void **state)
         {CHUNK(SAY("a")) CHUNK("{\"index\":0,\"delta\":{\"content\":7}}") END("\"stop\"") DONE, REPLAY_MALFORMED},
         {CHUNK(SAY("a")) CHUNK(SAY("\xff")) END("\"stop\"") DONE, REPLAY_MALFORMED},
         {CHUNK(SAY("a")) CHUNK(SAY("b")) CHUNK(SAY("\\q")) END("\"stop\"") DONE, REPLAY_MALFORMED},
+        {CHUNK("{\"index\":0,\"delta\":\"a\",\"finish_reason\":\"stop\"}") DONE, REPLAY_MALFORMED},
+        {CHUNK("{\"index\":0,\"delta\":[1],\"finish_reason\":\"stop\"}") DONE, REPLAY_MALFORMED},
+        {CHUNK("{\"index\":0,\"delta\":7,\"finish_reason\":\"stop\"}") DONE, REPLAY_MALFORMED},
         /* two usage chunks apart cannot be hidden as one */
         {"data: {\"choices\":[],\"usage\":" USAGE "}\n\n" CHUNK(STOP) "data: {\"choices\":[],\"usage\":" USAGE
                                                                       "}\n\n" DONE,
@@ -270,6 +273,20 @@ static void test_rules(void **state)
          "{\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"r\",\"content\":\"a\"},"
          "\"content_filter_results\":{\"hate\":{\"filtered\":false,\"severity\":\"low\"},\"p\":{\"detected\":true},"
          "\"sexual\":{\"severity\":\"safe\"}},\"finish_reason\":\"stop\"}]}"},
+        {CHUNK("{\"index\":0,\"delta\":{\"role\":\"r\",\"content\":\"a\"},\"content_filter_results\":{\"x\":\"y\"}}")
+             CHUNK("{\"index\":0,\"content_filter_results\":{\"x\":\"z\",\"n\":null},\"finish_reason\":\"stop\"}"),
+         "{\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"r\",\"content\":\"a\"},"
+         "\"content_filter_results\":{\"x\":\"z\",\"n\":null},\"finish_reason\":\"stop\"}]}"},
+        /* fragments of a call that repeat its words, or leave them empty */
+        {CHUNK("{\"index\":0,\"delta\":{\"role\":\"r\",\"content\":null,\"tool_calls\":[{\"index\":0,\"id\":\"i\","
+               "\"type\":"
+               "\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}]}}")
+             CHUNK(
+                 "{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"\",\"type\":\"function\",\"function\":{"
+                 "\"name\":null,\"arguments\":\"}\"}}]},\"finish_reason\":\"tool_calls\"}"),
+         "{\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"r\",\"content\":null,"
+         "\"tool_calls\":[{\"id\":\"i\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},"
+         "\"finish_reason\":\"tool_calls\"}]}"},
         /* usage in each chunk: the last */
         {"data: {\"id\":\"c\",\"choices\":[" STOP "],\"usage\":{\"total_tokens\":1}}\n\n"
          "data: {\"id\":\"c\",\"choices\":[],\"usage\":" USAGE "}\n\n",
