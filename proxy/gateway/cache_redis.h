@@ -8,9 +8,10 @@
  *
  *     postern:cache:NAME:e:KEY     an entry in its wire form; KEY is base64url of the 32 bytes; expires by PX
  *     postern:cache:NAME:l:KEY     a lease: a random text of its holder; expires by PX
- *     postern:cache:NAME:purges    a hash: scope -> ms since 1970 up to which entries of that scope are gone
+ *     postern:cache:NAME:purges    a hash: scope (a letter and a hash of its name) -> ms since 1970
  *
- * Commands, for the user's ACL: getrange set unlink evalsha script|load hset hgetall hdel pexpire get del.
+ * Commands, for the user's ACL: getrange set unlink get del hset hget hlen hdel hgetall pexpire pttl evalsha
+ * script|load.
  *
  * Everything belongs to the worker's thread.
  */
@@ -56,6 +57,14 @@ enum cache_lookup_result {
     CACHE_LOOKUP_FAILED /* slow, gone or refused: `error` says why */
 };
 
+/* Private: a command to the store, or the news that there is none. */
+struct cache_call {
+    struct redis_call call;
+    struct task absent;
+    struct cache_redis *cache;
+    void (*ended)(struct cache_call *call, const struct redis_reply *reply);
+};
+
 struct cache_lookup;
 /* From an event or the run queue, never inside cache_redis_get. `value` lives during the call; it is empty unless
  * FOUND. */
@@ -63,8 +72,7 @@ typedef void cache_lookup_fn(struct cache_lookup *lookup, enum cache_lookup_resu
 
 /* Lives inside its owner; zeroed is ready. */
 struct cache_lookup {
-    struct redis_call call;
-    struct cache_redis *cache;
+    struct cache_call call;
     cache_lookup_fn *done;
     enum redis_error error; /* of FAILED */
 };
@@ -101,8 +109,7 @@ typedef void cache_lease_fn(struct cache_lease *lease, enum cache_lease_result r
 
 /* Lives inside its owner; zeroed is ready. */
 struct cache_lease {
-    struct redis_call call;
-    struct cache_redis *cache;
+    struct cache_call call;
     cache_lease_fn *done;
     uint8_t key[CACHE_KEY_BYTES];
     char token[CACHE_LEASE_TOKEN]; /* random: who holds it */
@@ -123,27 +130,27 @@ void cache_redis_release(struct cache_redis *cache, const struct cache_lease *le
  * is stored in the first seconds after it does not last.
  */
 #define CACHE_PURGE_SLACK (5 * CLOCK_SECOND)
-/* Marks; above it a purge falls back to everything. */
+/* Marks that are kept; when another one has no place among them everything is purged in its stead. */
 #define CACHE_PURGE_MARKS 1024
 
 struct cache_purge;
 /* `error` NONE: all pods will know within about a second. */
 typedef void cache_purge_fn(struct cache_purge *purge, enum redis_error error);
 struct cache_purge {
-    struct redis_call call;
-    struct cache_redis *cache;
+    struct cache_call call;
     cache_purge_fn *done;
 };
 
 /*
  * Marks the scope as purged now, here at once and for all others by the store. `life` µs: how long entries may live at
- * most; the mark stays as long. Deadline: that of a write. Copied: `name` (at most CACHE_TEXT_BYTES).
+ * most; the mark stays as long. Deadline: that of a write.
  */
 void cache_redis_purge(struct cache_redis *cache, struct list *list, struct cache_purge *purge, enum cache_scope scope,
                        struct span name, uint64_t life, cache_purge_fn *done);
 /*
- * Whether a mark covers the entry: then it is a miss. Until the marks have been read for the first time, everything
- * older than this cache_redis is covered. While the store cannot be reached, purges of other pods are not seen.
+ * Whether a mark covers the entry: then it is a miss. Of another name a mark may cover an entry once in 2^64. Until the
+ * marks have been read for the first time, everything older than this cache_redis is covered. While the store cannot be
+ * reached, purges of other pods are not seen.
  */
 MUST_CHECK bool cache_redis_is_purged(struct cache_redis *cache, const struct cache_facts *facts);
 
