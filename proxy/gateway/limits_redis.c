@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/hash.h"
+#include "base/crypto.h"
 #include "base/memory.h"
 #include "gateway/limits_redis_internal.h"
 #include "gateway/redis_stores.h"
@@ -445,7 +445,7 @@ struct limits_store *limits_redis_create(struct worker *worker, struct redis_sto
     store->redis = redis;
     store->name = memory_string(name);
     store->well = true;
-    store->id_prefix = hash_random(&worker->random);
+    crypto_random(&store->id_prefix, sizeof(store->id_prefix));
     limits_scripts_init(&store->scripts, limits_script_clock);
     buffer_format(&table, "%s (shared)", store->name);
     store->table = limits_table_get(buffer_span(&table), places);

@@ -92,7 +92,8 @@ enum limits_result limits_local_take(struct limits_redis *store, struct limits_p
     local->law = slice_of(store, part, wall);
     enum limits_result result = ask_table(store, local, now, wall);
     part->answer = local->answer;
-    if (result == LIMITS_REFUSED && part->answer.wait == LIMIT_NEVER && part->units <= part->law.amount)
+    uint64_t most = part->law.kind == LIMIT_RATE ? part->law.burst : part->law.amount;
+    if (result == LIMITS_REFUSED && part->answer.wait == LIMIT_NEVER && part->units <= most)
         part->answer.wait = COME_AGAIN;
     return result;
 }
@@ -159,9 +160,11 @@ static uint64_t window_of(const struct limit_law *law, uint64_t wall)
     return law->kind == LIMIT_CALENDAR && law->month ? window.number : window.start / (window.end - window.start);
 }
 
+/* NULL also when a reload has made it another kind of limit, which begins anew. */
 static struct limits_owed *owed_of(struct limits_redis *store, const struct limits_part *part)
 {
-    return table_get(&store->owed, part->key);
+    struct limits_owed *owed = table_get(&store->owed, part->key);
+    return owed && owed->law.kind == part->law.kind ? owed : NULL;
 }
 
 static struct limits_owed *owed_add(struct limits_redis *store, const struct limits_part *part)
@@ -176,6 +179,7 @@ static struct limits_owed *owed_add(struct limits_redis *store, const struct lim
     *owed =
         (struct limits_owed){.law = part->law, .hash = part->hash, .tag = limits_tag(part), .key_len = part->key.len};
     memcpy(owed->key, part->key.ptr, part->key.len);
+    free(table_remove(&store->owed, part->key));
     (void)table_put(&store->owed, span_of(owed->key, owed->key_len), owed);
     limits_redis_look_soon(store);
     return owed;
