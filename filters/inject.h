@@ -28,6 +28,8 @@ struct inject_resources {
 };
 
 enum inject_env_mode { INJECT_ENV_IF_ABSENT, INJECT_ENV_OVERRIDE, INJECT_ENV_NONE };
+/* Whose variables: of both families of classes, of OpenAI alone, of AzureOpenAI alone. */
+enum inject_family { INJECT_FOR_ALL, INJECT_FOR_OPENAI, INJECT_FOR_AZURE };
 enum inject_keys { INJECT_KEYS_PLACEHOLDER, INJECT_KEYS_NONE };
 enum inject_variant { INJECT_NATIVE, INJECT_CONTAINER };
 
@@ -38,6 +40,7 @@ struct inject_profile_settings {
     struct span ca;     /* PEM, mounted beside it as ca.crt; empty: none */
     struct span token;  /* audience of a service account token to mount; empty: none */
     enum inject_env_mode env;
+    enum inject_family env_for;
     enum inject_keys api_keys;
     struct setting_pairs env_extra; /* name -> path */
     struct inject_resources resources;
@@ -56,6 +59,7 @@ enum inject_annotation {
     INJECT_MEMORY_LIMIT,
     INJECT_LOG_LEVEL,
     INJECT_ENV,
+    INJECT_ENV_FOR,
     INJECT_ENV_EXTRA,
     INJECT_API_KEYS,
     INJECT_CONTAINERS,
@@ -64,7 +68,8 @@ enum inject_annotation {
 };
 extern const char *const inject_annotation_names[INJECT_ANNOTATIONS + 1]; /* without the prefix; ends in NULL */
 extern const char *const inject_env_names[],
-    *const inject_keys_names[], *const inject_variant_names[], *const inject_log_levels[]; /* each ends in NULL */
+    *const inject_family_names[], *const inject_keys_names[], *const inject_variant_names[],
+                                                                  *const inject_log_levels[]; /* each ends in NULL */
 
 struct inject_namespace {
     struct settings settings;
@@ -212,6 +217,7 @@ struct inject_choice {
     struct span image, cpu_request, cpu_limit, memory_request, memory_limit; /* cpu_limit may be empty */
     struct span log_level;                                                   /* empty: the configuration's */
     enum inject_env_mode env;
+    enum inject_family env_for;
     enum inject_keys api_keys;
     struct setting_pairs env_extra;
     struct setting_list containers; /* none: all that are not of a mesh */

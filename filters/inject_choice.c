@@ -415,6 +415,7 @@ bool inject_choose(struct injection *in)
     if (choose_word(in, INJECT_LOG_LEVEL, inject_log_levels, -1) >= 0)
         choice->log_level = *level;
     choice->env = (enum inject_env_mode)choose_word(in, INJECT_ENV, inject_env_names, (int)profile->env);
+    choice->env_for = (enum inject_family)choose_word(in, INJECT_ENV_FOR, inject_family_names, (int)profile->env_for);
     choice->api_keys = (enum inject_keys)choose_word(in, INJECT_API_KEYS, inject_keys_names, (int)profile->api_keys);
     choice->sidecar = (enum inject_variant)choose_word(in, INJECT_SIDECAR, inject_variant_names,
                                                        (int)in->injector->settings->sidecar);

@@ -134,18 +134,26 @@ static void set_url(struct variables *v, struct span name, struct span path)
 static void set_openai_urls(struct variables *v)
 {
     static const struct span names[] = {SPAN_INIT("OPENAI_BASE_URL"), SPAN_INIT("OPENAI_API_BASE")};
-    bool beside = v->azure && has(v, names[0]);
+    enum inject_family family = v->in->choice.env_for;
+    bool wanted = family == INJECT_FOR_OPENAI || (family == INJECT_FOR_ALL && !v->azure);
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (!v->azure || has(v, names[i]))
+        if (wanted || has(v, names[i]))
             set_url(v, names[i], SPAN("/v1"));
-    if (beside)
+    if (v->azure && has(v, names[0]))
         inject_warn(v->in, INJECT_WARN_AZURE,
                     "container %.*s: OPENAI_BASE_URL stops Node's AzureOpenAI if the code passes an endpoint",
                     SPAN_ARG(v->container->name));
-    else if (v->azure)
+    else if (v->azure && family == INJECT_FOR_ALL)
         inject_warn(v->in, INJECT_WARN_AZURE,
                     "container %.*s uses the Azure class: OPENAI_BASE_URL is not set beside it",
                     SPAN_ARG(v->container->name));
+}
+
+static void set_azure_url(struct variables *v)
+{
+    static const struct span name = SPAN_INIT("AZURE_OPENAI_ENDPOINT");
+    if (v->in->choice.env_for != INJECT_FOR_OPENAI || has(v, name))
+        set_url(v, name, SPAN("/"));
 }
 
 /* ---- keys ---- */
@@ -154,11 +162,12 @@ static void set_openai_urls(struct variables *v)
  * hidden. */
 static void set_keys(struct variables *v)
 {
+    enum inject_family family = v->in->choice.env_for;
     if (v->in->choice.api_keys == INJECT_KEYS_NONE || has_env_from(v))
         return;
-    if (!has(v, SPAN("OPENAI_API_KEY")) && !has(v, SPAN("AZURE_OPENAI_KEY")))
+    if (family != INJECT_FOR_AZURE && !has(v, SPAN("OPENAI_API_KEY")) && !has(v, SPAN("AZURE_OPENAI_KEY")))
         add(v, SPAN("OPENAI_API_KEY"), SPAN(PLACEHOLDER));
-    if (!has(v, SPAN("AZURE_OPENAI_API_KEY")))
+    if (family != INJECT_FOR_OPENAI && !has(v, SPAN("AZURE_OPENAI_API_KEY")))
         add(v, SPAN("AZURE_OPENAI_API_KEY"), SPAN(PLACEHOLDER));
 }
 
@@ -214,7 +223,7 @@ static void set_variables(struct injection *in, const struct inject_container *c
     for (size_t i = 0; i < extra->count; i++)
         set_url(&v, extra->items[i].name, extra->items[i].value);
     set_openai_urls(&v);
-    set_url(&v, SPAN("AZURE_OPENAI_ENDPOINT"), SPAN("/"));
+    set_azure_url(&v);
     set_keys(&v);
     check_proxy(&v);
     if (has_env_from(&v))

@@ -18,6 +18,7 @@ const char *const inject_annotation_names[INJECT_ANNOTATIONS + 1] = {
     [INJECT_MEMORY_LIMIT] = "memory-limit",
     [INJECT_LOG_LEVEL] = "log-level",
     [INJECT_ENV] = "env",
+    [INJECT_ENV_FOR] = "env-for",
     [INJECT_ENV_EXTRA] = "env-extra",
     [INJECT_API_KEYS] = "api-keys",
     [INJECT_CONTAINERS] = "containers",
@@ -25,6 +26,8 @@ const char *const inject_annotation_names[INJECT_ANNOTATIONS + 1] = {
 };
 const char *const inject_env_names[] = {
     [INJECT_ENV_IF_ABSENT] = "if-absent", [INJECT_ENV_OVERRIDE] = "override", [INJECT_ENV_NONE] = "none", NULL};
+const char *const inject_family_names[] = {
+    [INJECT_FOR_ALL] = "all", [INJECT_FOR_OPENAI] = "openai", [INJECT_FOR_AZURE] = "azure", NULL};
 const char *const inject_keys_names[] = {[INJECT_KEYS_PLACEHOLDER] = "placeholder", [INJECT_KEYS_NONE] = "none", NULL};
 const char *const inject_variant_names[] = {[INJECT_NATIVE] = "native", [INJECT_CONTAINER] = "container", NULL};
 const char *const inject_log_levels[] = {"error", "warning", "info", "debug", NULL};
@@ -207,6 +210,13 @@ static const struct setting profile_table[] = {
      .choices = inject_env_names,
      .help = "Whether the base URLs of applications are set when they are absent, replaced (override: for applications "
              "that carry their endpoint already), or left alone."},
+    {.name = "env_for",
+     .type = SETTING_ENUM,
+     AT(env_for),
+     .fallback = "all",
+     .choices = inject_family_names,
+     .help = "Whose variables are added: of the SDKs' OpenAI classes, of their AzureOpenAI classes, or of both. Node's "
+             "AzureOpenAI does not start with OPENAI_BASE_URL beside an endpoint in the code: azure is for that."},
     {.name = "api_keys",
      .type = SETTING_ENUM,
      AT(api_keys),
