@@ -12,7 +12,11 @@
 
 #include "base/compiler.h"
 
-struct list {
+/*
+ * May alias: the links of a list lie in structs of many types, and GCC 12 at -O2 takes a link inside one of them for
+ * another memory than the head inside another, so that a loop that empties a list never ends.
+ */
+struct __attribute__((may_alias)) list {
     struct list *prev, *next;
 };
 
