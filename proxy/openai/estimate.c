@@ -6,12 +6,12 @@
 #include "openai/estimate_table.h"
 
 /*
- * Long strings are looked at in samples: all of the first bytes, then a block of each stretch. A prompt of 100 KB is
- * more of the same for longer, and reading all of it by class would cost more than passing it on.
+ * Long texts are looked at in samples: the first bytes all, then a block of each stretch, over all strings of a body. A
+ * prompt of 100 KB is more of the same for longer, and reading all of it by class would cost more than passing it on.
  */
-#define WHOLE   512
-#define BLOCK   128
-#define STRETCH 1024
+#define WHOLE   320
+#define BLOCK   64
+#define STRETCH 512
 
 /* ---- characters ---- */
 
@@ -37,10 +37,15 @@ static unsigned code_class(uint32_t code)
     return CLASS_FOUR_BYTES;
 }
 
+static unsigned cost_of(unsigned last, unsigned class)
+{
+    return estimate_costs[last][class] - 1U;
+}
+
 /* What a character costs behind another of its class or of any. */
 static unsigned wide_cost(unsigned last, unsigned class, uint32_t code)
 {
-    return class == CLASS_HAN && last == CLASS_HAN ? estimate_han[code % ESTIMATE_HAN] : estimate_costs[last][class];
+    return class == CLASS_HAN && last == CLASS_HAN ? estimate_han[code % ESTIMATE_HAN] : cost_of(last, class);
 }
 
 /* The code of a character beyond ASCII and its length; bytes that are no UTF-8 go singly. */
@@ -66,12 +71,13 @@ struct reading {
 
 static void read_code(struct reading *reading, uint32_t code)
 {
-    unsigned class = code < 0x80 ? estimate_bytes[code] & ~(unsigned)ESTIMATE_SPECIAL : code_class(code);
-    reading->cost += wide_cost(reading->last, class, code);
+    unsigned class = code < 0x80 ? estimate_bytes[code] : code_class(code);
+    class = class == ESTIMATE_DIGIT ? CLASS_DIGIT : class;
+    reading->cost += code == ' ' && reading->last == CLASS_SPACE ? 0 : wide_cost(reading->last, class, code);
     reading->last = class;
 }
 
-/* What is read with care: a digit or space, whose class depends on its run, or a character beyond ASCII. */
+/* What is read with care: a digit or a further space, whose class depends on its run, or a character beyond ASCII. */
 static const unsigned char *read_special(struct reading *reading, const unsigned char *p, const unsigned char *end)
 {
     unsigned last = reading->last, class = estimate_bytes[*p], length = 1;
@@ -79,30 +85,44 @@ static const unsigned char *read_special(struct reading *reading, const unsigned
         read_code(reading, wide_code(p, end, &length));
         return p + length;
     }
-    class &= ~(unsigned)ESTIMATE_SPECIAL;
     if (class == CLASS_SPACE)
-        class = last == CLASS_SPACE || last == CLASS_SPACES ? CLASS_SPACES : CLASS_SPACE;
-    else if (last == CLASS_DIGIT || last == CLASS_DIGIT_2)
-        class = last + 1;
-    reading->cost += estimate_costs[last][class];
+        class = CLASS_SPACES;
+    else
+        class = last == CLASS_DIGIT || last == CLASS_DIGIT_2 ? last + 1 : CLASS_DIGIT;
+    reading->cost += cost_of(last, class);
     reading->last = class;
     return p + 1;
+}
+
+/* Spaces of a run beyond the second, which are many in code. */
+static const unsigned char *read_spaces(struct reading *reading, const unsigned char *p, const unsigned char *end)
+{
+    for (; p < end && *p == ' '; p++)
+        reading->cost += cost_of(CLASS_SPACES, CLASS_SPACES);
+    return p;
 }
 
 static void read_plain(struct reading *reading, const char *from, const char *to)
 {
     const unsigned char *p = (const unsigned char *)from, *end = (const unsigned char *)to;
     while (p < end) {
-        uint64_t cost = reading->cost;
-        unsigned last = reading->last, class;
-        while (p < end && !((class = estimate_bytes[*p]) & ESTIMATE_SPECIAL)) {
-            cost += estimate_costs[last][class];
-            last = class;
-            p++;
-        }
-        reading->cost = cost;
-        reading->last = last;
-        if (p < end)
+        if (reading->last == CLASS_SPACES && (p = read_spaces(reading, p, end)) == end)
+            break;
+        const unsigned char *start = p;
+        const uint8_t *row = estimate_costs[reading->last];
+        uint64_t cost = 0;
+        unsigned one;
+        do {
+            unsigned class = estimate_bytes[*p];
+            one = row[class];
+            if (!one)
+                break;
+            row = estimate_costs[class];
+            cost += one;
+        } while (++p < end);
+        reading->cost += cost - (uint64_t)(p - start);
+        reading->last = (unsigned)((row - estimate_costs[0]) / ESTIMATE_ROW);
+        if (!one)
             p = read_special(reading, p, end);
     }
 }
@@ -128,9 +148,10 @@ static const char *read_escape(struct reading *reading, const char *p, const cha
     return p + 5;
 }
 
-static uint64_t read_run(struct span run, bool escapes)
+/* In 64ths of a token, behind a character of class `last`. */
+static uint64_t read_run(struct span run, unsigned last, bool escapes)
 {
-    struct reading reading = {.last = CLASS_START};
+    struct reading reading = {.last = last};
     const char *p = run.ptr, *end = run.ptr + run.len;
     while (p < end) {
         const char *stop = escapes ? memchr(p, '\\', (size_t)(end - p)) : NULL;
@@ -144,22 +165,57 @@ static uint64_t read_run(struct span run, bool escapes)
     return reading.cost;
 }
 
-/* All of a short text, samples of a long one. In 64ths of a token. */
-static uint64_t read_text(struct span text, bool escapes)
+/* ---- samples ---- */
+
+struct samples {
+    uint64_t bytes;               /* of all texts so far */
+    uint64_t whole_cost;          /* of the first WHOLE of them, in 64ths */
+    uint64_t cost, seen, skipped; /* of the rest: of what was looked at; what was and what was not, in bytes */
+};
+
+/* The block at `at` of a text; in its middle it begins behind what stands before it. Returns how much was looked at. */
+static size_t read_block(struct samples *samples, struct span text, size_t at, size_t most, bool escapes)
 {
-    if (text.len <= WHOLE + STRETCH)
-        return text.len ? read_run(text, escapes) : 0;
-    uint64_t cost = 0, seen = 0;
-    for (size_t at = WHOLE; at + STRETCH <= text.len; at += STRETCH) {
-        struct span block = span_take(span_skip(text, at), BLOCK);
-        /* Not from the middle of a character. */
-        while (block.len && ((unsigned char)block.ptr[0] & 0xc0) == 0x80)
+    struct span block = span_take(span_skip(text, at), most);
+    unsigned last = CLASS_START;
+    if (at > 0) {
+        while (block.len && ((unsigned char)block.ptr[0] & 0xc0) == 0x80) /* not from the middle of a character */
             block = span_skip(block, 1);
-        cost += read_run(block, escapes);
-        seen += block.len;
+        unsigned before = estimate_bytes[(unsigned char)text.ptr[at - 1]];
+        last = before == ESTIMATE_DIGIT ? CLASS_DIGIT : before == ESTIMATE_WIDE ? CLASS_START : before;
     }
-    uint64_t rest = text.len - WHOLE;
-    return read_run(span_take(text, WHOLE), escapes) + cost * rest / (seen ? seen : 1);
+    samples->cost += block.len ? read_run(block, last, escapes) : 0;
+    samples->seen += block.len;
+    return block.len;
+}
+
+static void read_text(struct samples *samples, struct span text, bool escapes)
+{
+    size_t at = 0;
+    if (samples->bytes < WHOLE && text.len) {
+        struct span first = span_take(text, WHOLE - (size_t)samples->bytes);
+        samples->whole_cost += read_run(first, CLASS_START, escapes);
+        at = first.len;
+        samples->bytes += at;
+    }
+    while (at < text.len) {
+        size_t place = (size_t)(samples->bytes - WHOLE) % STRETCH, left = text.len - at, step;
+        if (place < BLOCK) {
+            step = BLOCK - place < left ? BLOCK - place : left;
+            samples->skipped += step - read_block(samples, text, at, step, escapes);
+        } else {
+            step = STRETCH - place < left ? STRETCH - place : left;
+            samples->skipped += step;
+        }
+        at += step;
+        samples->bytes += step;
+    }
+}
+
+/* In 64ths of a token. */
+static uint64_t cost_of_all(const struct samples *samples)
+{
+    return samples->whole_cost + samples->cost + (samples->seen ? samples->cost * samples->skipped / samples->seen : 0);
 }
 
 static uint64_t tokens_of(uint64_t cost)
@@ -169,7 +225,9 @@ static uint64_t tokens_of(uint64_t cost)
 
 uint64_t estimate_text(struct span text)
 {
-    return tokens_of(read_text(text, false));
+    struct samples samples = {0};
+    read_text(&samples, text, false);
+    return tokens_of(cost_of_all(&samples));
 }
 
 /* ---- bodies ---- */
@@ -207,7 +265,7 @@ static enum meaning meaning_of(struct span name)
 
 struct body_walk {
     struct estimate *estimate;
-    uint64_t cost;    /* of text, in 64ths */
+    struct samples text;
     uint64_t others;  /* tokens by rule */
     struct span name; /* of the member under way */
     bool schema;      /* tools: names of members are read, too */
@@ -228,7 +286,7 @@ static void take_string(struct body_walk *walk, struct span inside)
     switch (meaning_of(walk->name)) {
     case TEXT:
         walk->estimate->text_bytes += inside.len;
-        walk->cost += read_text(inside, true);
+        read_text(&walk->text, inside, true);
         break;
     case KIND:
         take_kind(walk, inside);
@@ -286,10 +344,12 @@ static void walk_value(struct body_walk *walk, struct span raw, bool numbers)
                 continue;
             }
             walk->name = inside;
-            if (walk->schema)
-                walk->cost += read_text(inside, true) + ESTIMATE_TOKEN;
-            else if (span_equal(inside, SPAN("role")))
+            if (walk->schema) {
+                read_text(&walk->text, inside, true);
+                walk->others++;
+            } else if (span_equal(inside, SPAN("role"))) {
                 walk->others += ESTIMATE_MESSAGE;
+            }
             continue;
         }
         if (numbers && *p >= '0' && *p <= '9') {
@@ -327,7 +387,7 @@ void estimate_request(const struct request_info *info, struct span body, struct 
                 walk.others += ESTIMATE_MESSAGE;
         }
     }
-    ret->text_tokens = tokens_of(walk.cost);
+    ret->text_tokens = tokens_of(cost_of_all(&walk.text));
     ret->tokens = ret->text_tokens + walk.others;
 }
 

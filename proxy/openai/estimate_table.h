@@ -39,12 +39,14 @@ enum {
 /* A power of two. */
 #define ESTIMATE_HAN 1024
 
-/* Marks classes in estimate_bytes that depend on what came before: digits, spaces, and bytes beyond ASCII (0xff). */
-#define ESTIMATE_SPECIAL 0x80
-#define ESTIMATE_WIDE    0xff
+/* Columns of estimate_costs; those beyond the classes are 0. */
+#define ESTIMATE_ROW 128
+/* Classes in estimate_bytes that depend on what came before or comes behind: digits, bytes beyond ASCII. */
+#define ESTIMATE_DIGIT 126
+#define ESTIMATE_WIDE  127
 
 extern const uint8_t estimate_bytes[256];
 extern const uint8_t estimate_han[ESTIMATE_HAN];
-extern const uint8_t estimate_costs[ESTIMATE_CLASSES][ESTIMATE_CLASSES];
+extern const uint8_t estimate_costs[ESTIMATE_CLASSES][ESTIMATE_ROW];
 
 #endif

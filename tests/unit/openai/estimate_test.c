@@ -167,6 +167,35 @@ static void test_bodies(void **state)
     arena_finish(&arena);
 }
 
+/* However a conversation is cut into messages, samples of it tell about the same; short languages do not hide. */
+static void test_many_strings(void **state)
+{
+    (void)state;
+    static const char sentence[] = "The quick brown fox jumps over the lazy dog; 17 times, Stra\xc3\x9f"
+                                   "e! ";
+    static const unsigned times[] = {1, 3, 10, 30};
+    struct arena arena;
+    arena_init(&arena);
+    double one = (double)estimate_text(span_str(sentence));
+    for (size_t i = 0; i < ARRAY_LEN(times); i++) {
+        struct buffer body = {0};
+        buffer_append(&body, SPAN("{\"input\":["));
+        for (unsigned m = 0; m < 60; m++) {
+            buffer_append(&body, m ? SPAN(",\"") : SPAN("\""));
+            for (unsigned n = 0; n < times[i]; n++)
+                buffer_append(&body, span_str(sentence));
+            buffer_append(&body, SPAN("\""));
+        }
+        buffer_append(&body, span_of("]}", 3));
+        struct estimate estimate = estimate_of(&arena, buffer_span(&body).ptr);
+        double expected = one * times[i] * 60;
+        assert_true((double)estimate.tokens > 0.9 * expected && (double)estimate.tokens < 1.1 * expected);
+        assert_int_equal(estimate.text_bytes, (sizeof(sentence) - 1) * times[i] * 60);
+        buffer_finish(&body);
+    }
+    arena_finish(&arena);
+}
+
 static void test_delivered(void **state)
 {
     (void)state;
@@ -183,8 +212,8 @@ int main(void)
 {
     hash_start();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counted_texts), cmocka_unit_test(test_edges),     cmocka_unit_test(test_samples),
-        cmocka_unit_test(test_bodies),        cmocka_unit_test(test_delivered),
+        cmocka_unit_test(test_counted_texts), cmocka_unit_test(test_edges),        cmocka_unit_test(test_samples),
+        cmocka_unit_test(test_bodies),        cmocka_unit_test(test_many_strings), cmocka_unit_test(test_delivered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
