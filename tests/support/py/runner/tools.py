@@ -26,6 +26,8 @@ GO_PROGRAMS = {
     "helm": ("helm.sh/helm/v3", ["v3.19.4"], "cmd/helm"),
     "kustomize": ("sigs.k8s.io/kustomize/kustomize/v5", ["v5.8.1"], ""),
 }
+# Programs of our own, in tests/support.
+GO_SOURCES = ["policy"]
 
 
 def call(command, **options):
@@ -85,6 +87,17 @@ def go_programs():
     for name, (module, versions, package) in GO_PROGRAMS.items():
         stamped(paths.GO / f"{name}.stamp", f"{module}@{versions}",
                 lambda: go_program(name, module, versions, package, env))
+    for name in GO_SOURCES:
+        source = paths.TESTS / "support" / name
+        stamped(paths.GO / f"{name}.stamp", "".join(path.read_text() for path in sorted(source.iterdir())), lambda: go_source(name, source, env))
+
+
+def go_source(name, source, env):
+    """Builds a copy, so that what Go adds to go.mod and go.sum stays out of the tree."""
+    folder = paths.GO / "src" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source, folder)
+    call(["go", "build", "-mod=mod", "-o", str(paths.GO / "bin" / name), "."], cwd=folder, env=env)
 
 
 def go_program(name, module, versions, package, env):
