@@ -34,8 +34,8 @@ struct member {
 };
 
 struct canon {
-    const char *end; /* of the text; behind a `}` or `]`, see walk */
-    char *out;
+    const char *end;  /* of the text; behind a `}` or `]`, see walk */
+    char *out, *form; /* the form begins at `form`: mostly, but not always, where `out` does */
     size_t out_size;
     struct member *members; /* of the objects under way, innermost last */
     size_t member_count, member_cap;
@@ -45,6 +45,7 @@ struct canon {
     uint64_t copies_most;
     const struct span *without;
     size_t without_count;
+    uint64_t without_lengths; /* bit = one of them has that length, modulo 64 */
     enum canonical_result result;
     struct member members_inside[MEMBERS_INSIDE];
     char out_inside[OUT_INSIDE];
@@ -416,7 +417,8 @@ static char *room(struct canon *c, char *at, size_t size)
 
 /*
  * Puts the members, which lie in [start, at), into order, without those that are left out: they end with their name.
- * Returns their new end, NULL when it failed.
+ * Returns their new end, NULL when it failed. Those of the outermost object need not come back: the form is then where
+ * they went.
  */
 static char *rearrange(struct canon *c, struct member *members, size_t count, char *start, char *at)
 {
@@ -424,33 +426,35 @@ static char *rearrange(struct canon *c, struct member *members, size_t count, ch
     for (size_t i = 1; i < count; i++)
         if (UNLIKELY(compare(c, &members[i - 1], &members[i]) == 0))
             return bad(c, CANONICAL_DUPLICATE).at;
-    size_t size = (size_t)(at - start), len = 0;
+    size_t size = (size_t)(at - start);
     c->copied += size;
     if (UNLIKELY(c->copied > c->copies_most))
         return bad(c, CANONICAL_TOO_LARGE).at;
-    char *to = room(c, at, size);
-    for (size_t i = 0; i < count; i++) {
-        const struct member *m = &members[i];
-        if (m->end == m->name_end)
-            continue;
-        memcpy(to + len, c->out + m->start, m->end - m->start);
-        len += m->end - m->start;
+    char *to = room(c, at, size + 2), *end = to;
+    *end++ = '{';
+    for (size_t i = 0; i < count; i++)
+        if (members[i].end > members[i].name_end)
+            end = put(end, c->out + members[i].start, members[i].end - members[i].start);
+    if (c->depth == 1) {
+        c->form = to;
+        return end;
     }
-    memcpy(start, to, len);
-    return start + len;
+    return put(start, to + 1, (size_t)(end - to) - 1);
 }
 
 static bool is_left_out(const struct canon *c, const struct member *m)
 {
     /* A name with quote or backslash in it is none of those that are left out. */
     struct span name = span_of(c->out + m->start + 1, m->name_end - m->start - 2);
+    if (LIKELY(!(c->without_lengths >> (name.len & 63) & 1)))
+        return false;
     for (size_t i = 0; i < c->without_count; i++)
         if (span_equal(c->without[i], name))
             return true;
     return false;
 }
 
-/* Passes over a value, counting brackets. NULL: it has no end. */
+/* Passes over an array, counting brackets. NULL: it has no end. */
 static const char *pass(const struct canon *c, const char *p)
 {
     struct span text = span_of(p, (size_t)(c->end - p));
@@ -480,6 +484,17 @@ static inline struct place value(struct canon *c, const char *p, char *at)
     return *p == '"' ? string(c, p, at) : other_value(c, p, at);
 }
 
+/* Past a value that is left out. Arrays may be all there is to a text, such as the input of embeddings. */
+static struct place left_out(struct canon *c, const char *p, char *at)
+{
+    if (*p != '[') {
+        struct place place = value(c, p, at);
+        return place.p ? (struct place){place.p, at} : place;
+    }
+    p = pass(c, p);
+    return p ? (struct place){p, at} : bad(c, CANONICAL_NOT_JSON);
+}
+
 /* Name and value; *sorted is cleared when they have to move, or to go. */
 static inline struct place member(struct canon *c, const char *p, char *at, size_t first, bool *sorted)
 {
@@ -500,8 +515,7 @@ static inline struct place member(struct canon *c, const char *p, char *at, size
     p = blank(p + 1);
     if (UNLIKELY(c->depth == 1 && is_left_out(c, m))) {
         *sorted = false;
-        p = pass(c, p);
-        return p ? (struct place){p, place.at} : bad(c, CANONICAL_NOT_JSON);
+        return left_out(c, p, place.at);
     }
     place = value(c, p, place.at);
     c->members[index].end = (uint32_t)(place.at - c->out);
@@ -636,6 +650,7 @@ enum canonical_result canonical_feed(struct span text, const struct span *withou
     struct canon c; /* not cleared: the arrays in it are written before they are read */
     c.out_size = OUT_SIZE(text.len) <= OUT_INSIDE ? OUT_INSIDE : OUT_SIZE(text.len);
     c.out = c.out_size == OUT_INSIDE ? c.out_inside : memory_alloc(c.out_size);
+    c.form = c.out;
     c.members = c.members_inside;
     c.member_cap = MEMBERS_INSIDE;
     c.member_count = c.depth = 0;
@@ -644,10 +659,13 @@ enum canonical_result canonical_feed(struct span text, const struct span *withou
     c.copies_most = (uint64_t)text.len * COPIES_MOST;
     c.without = without;
     c.without_count = without_count;
+    c.without_lengths = 0;
+    for (size_t i = 0; i < without_count; i++)
+        c.without_lengths |= UINT64_C(1) << (without[i].len & 63);
     c.result = CANONICAL_GOOD;
     const char *at = walk(&c, text);
     if (LIKELY(at))
-        sink(arg, span_of(c.out, (size_t)(at - c.out)));
+        sink(arg, span_of(c.form, (size_t)(at - c.form)));
     if (c.out != c.out_inside)
         free(c.out);
     if (c.members != c.members_inside)

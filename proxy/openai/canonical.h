@@ -50,8 +50,8 @@ typedef void canonical_sink_fn(void *arg, struct span bytes);
 
 /*
  * Feeds the form of the one JSON text to `sink`, once; not after any other result than GOOD. If it is an object, its
- * members of the `without_count` decoded names in `without` are left out: their values are passed over, their names
- * still count as names. No name in `without` may hold a quote or a backslash.
+ * members of the `without_count` decoded names in `without` are left out: their values do not count and an array is
+ * not even looked into; their names still count as names. No name in `without` may hold a quote or a backslash.
  */
 MUST_CHECK enum canonical_result canonical_feed(struct span text, const struct span *without, size_t without_count,
                                                 canonical_sink_fn *sink, void *arg);
