@@ -25,7 +25,8 @@
 struct spot {
     struct list link;
     int directory;
-    char *path; /* of the directory */
+    unsigned walk; /* the last one that came by */
+    char *path;    /* of the directory */
     char *name;
 };
 
@@ -44,6 +45,7 @@ struct changes {
     int fd;
     struct watch *watch;
     struct list spots;
+    unsigned walk;
     char **paths;
     struct sight *sights;
     size_t count;
@@ -121,6 +123,7 @@ static void add_spot(struct changes *changes, const char *path, const char *name
         return; /* it is gone again, or there are too many: then looking must do */
     struct spot *spot = memory_zalloc(sizeof(*spot));
     spot->directory = directory;
+    spot->walk = changes->walk;
     spot->path = memory_string(span_str(path));
     spot->name = name ? memory_string(span_str(name)) : NULL;
     list_append(&changes->spots, &spot->link);
@@ -206,25 +209,22 @@ static void walk_along(struct changes *changes, const char *path)
         add_spot(changes, walk.folder, NULL);
 }
 
-/* Where the paths lead now. */
+/* Where the paths lead now. What they led to before is let go of afterwards, so that nothing is missed in between. */
 static void walk_all(struct changes *changes)
 {
-    struct list old;
-    list_init(&old);
-    while (!list_empty(&changes->spots)) {
-        struct list *link = changes->spots.next;
-        list_remove(link);
-        list_append(&old, link);
-    }
+    changes->walk++;
     for (size_t i = 0; i < changes->count; i++)
         walk_along(changes, changes->paths[i]);
-    LIST_EACH(&old, link)
+    LIST_EACH(&changes->spots, link)
     {
         struct spot *spot = CONTAINER_OF(link, struct spot, link);
-        /* Twice in the list is no harm: of one that is gone already the kernel only says so. */
-        if (!is_watched(changes, spot->directory))
-            (void)inotify_rm_watch(changes->fd, spot->directory);
+        if (spot->walk == changes->walk)
+            continue;
+        int directory = spot->directory;
         free_spot(spot);
+        /* Of one that is gone already the kernel only says so. */
+        if (!is_watched(changes, directory))
+            (void)inotify_rm_watch(changes->fd, directory);
     }
 }
 
