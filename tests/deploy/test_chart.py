@@ -253,6 +253,15 @@ def test_sidecars_are_found_by_the_name_of_their_port(helm):
         assert selects(one["spec"]["selector"], {"app": "ai-service"})
 
 
+def test_azure_monitors_differ_by_their_limits_alone(helm):
+    """Azure Managed Prometheus takes the Prometheus Operator's fields under its own group, and drops series beyond these limits."""
+    found = [one for one in render(helm, values="gateway") if one["kind"].endswith("Monitor")]
+    limits = {"labelLimit": 63, "labelNameLengthLimit": 511, "labelValueLengthLimit": 1023}
+    theirs = {(one["kind"], one["metadata"]["name"]): one["spec"] for one in found if one["apiVersion"] == "azmonitoring.coreos.com/v1"}
+    operator = {(one["kind"], one["metadata"]["name"]): one["spec"] for one in found if one["apiVersion"] == "monitoring.coreos.com/v1"}
+    assert theirs == {name: {**spec, **limits} for name, spec in operator.items()} and len(theirs) == 3
+
+
 def test_grace_is_longer_than_the_drain(helm):
     found = render(helm, values="gateway")
     drain = yaml.safe_load(only(found, "ConfigMap", "postern-gateway")["data"]["postern.yaml"])["drain"]

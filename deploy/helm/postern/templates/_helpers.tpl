@@ -168,7 +168,7 @@ labels:
 {{- define "postern.monitorLimits" -}}
 {{- if eq . "azmonitoring.coreos.com" -}}
 labelLimit: 63
-labelNameLimit: 511
-labelValueLimit: 1023
+labelNameLengthLimit: 511
+labelValueLengthLimit: 1023
 {{- end -}}
 {{- end -}}
