@@ -15,6 +15,7 @@ import sys
 import time
 
 import authentication
+import living
 import measure
 import servers
 
@@ -247,6 +248,12 @@ def case_auth(tools):
         rows = authentication.rows(FOLDER, bed.port, file.read_bytes())
     columns = ["instr.", "adds instr.", "OpenSSL", "over it %", "CPU µs", "adds µs"]
     table("authentication: user-space instructions (callgrind) and CPU time per JSON request, what it adds, OpenSSL's part", rows, columns)
+
+
+def case_living(tools):
+    """A configuration that changes, and an end, under load."""
+    with Bed(tools, kinds=(), size=1100, chunks=2000, interval=100) as bed:
+        living.run(FOLDER, bed.port)
 
 
 CASES = {name[len("case_"):]: function for name, function in list(globals().items()) if name.startswith("case_")}

@@ -151,6 +151,7 @@ class Gateway(Process):
         }
         # JSON is YAML; nothing here needs more.
         self.config_text = json.dumps(whole, indent=1)
+        self.mount = mount
         if mount:
             mount.swap({"postern.yaml": self.config_text})
             self.config_path = mount.folder
