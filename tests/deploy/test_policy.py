@@ -77,8 +77,9 @@ def test_sidecar(policy):
         "AZURE_OPENAI_ENDPOINT": "http://127.0.0.1:4610/", "AZURE_OPENAI_API_KEY": "postern"}
 
 
-def test_container_for_the_azure_class(policy):
+@pytest.mark.parametrize("own", ["AZURE_OPENAI_API_KEY", "OPENAI_API_VERSION"])
+def test_container_for_the_azure_class(policy, own):
     pod = json.loads(json.dumps(POD))
-    pod["spec"]["containers"][0]["env"] = [{"name": "AZURE_OPENAI_API_KEY", "value": "own"}]
+    pod["spec"]["containers"][0]["env"] = [{"name": own, "value": "own"}]
     assert variables(policy(pod)["spec"]["containers"][0]) == {
-        "OPENAI_API_KEY": "postern", "AZURE_OPENAI_ENDPOINT": "http://127.0.0.1:4610/", "AZURE_OPENAI_API_KEY": "own"}
+        "OPENAI_API_KEY": "postern", "AZURE_OPENAI_ENDPOINT": "http://127.0.0.1:4610/", "AZURE_OPENAI_API_KEY": "postern", own: "own"}
