@@ -148,8 +148,14 @@ static enum verdict on_request(struct filter *filter)
 
 static void explain(const struct filter *filter, struct buffer *sentence)
 {
-    (void)filter;
-    buffer_append(sentence, SPAN("It answers as an admission webhook."));
+    static const char *const does[] = {[INJECT_MUTATE] = "adds Postern to the pod under review, or says why not",
+                                       [INJECT_VALIDATE] = "checks the ConfigMap under review"};
+    const struct message *request = &filter->exchange->request;
+    enum inject_path path;
+    if (find_webhook(request->path, &path) && request->method == HTTP_POST)
+        buffer_format(sentence, "It %s.", does[path]);
+    else
+        buffer_append(sentence, SPAN("It answers with an error: there are POST /mutate and POST /validate."));
 }
 
 const struct filter_type filter_inject = {

@@ -280,6 +280,10 @@ static int simulate(struct buffer *out, struct exchange *exchange)
     int code;
     exchange->id = fields_value(&exchange->request.fields, FIELD_X_REQUEST_ID);
     show_request(out, exchange);
+    if (exchange->listener->serves) { /* no operation, no model: its filters are all there is */
+        show_filters(out, exchange, &exchange->listener->filters, "listener", &filters);
+        return 0;
+    }
     asked_operation(exchange);
     if (exchange->call_fault == FAULT_NONE)
         show_operation(out, exchange);

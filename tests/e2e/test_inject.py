@@ -3,19 +3,32 @@
 import concurrent.futures
 import contextlib
 import copy
+import http.client
 import itertools
 import json
+import os
 import re
 import shutil
 import signal
 import ssl
+import subprocess
+import sys
 import threading
 
+import jsonpatch
 import pytest
-from harness import certificates as making, injector, process
+from harness import certificates as making, injector, process, wire
 
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "app-"}, "spec": {"containers": [{"name": "app", "image": "app"}]}}
 GOOD = injector.OBSERVE
+MOCK = """\
+apiVersion: postern/v1
+listeners: [{address: "127.0.0.1:4610"}]
+admin: {address: "0.0.0.0:4611"}
+drain: {delay: 0s}
+targets: [{name: mock, mock: {}}]
+models: [{name: "*", targets: [mock]}]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -310,6 +323,16 @@ def test_command_wants_an_injector(tmp_path):
     assert process.postern("run", "--config", "x", "--log-level", "loud").returncode == 2
 
 
+@pytest.mark.parametrize("line, says", [
+    ("POST /mutate?timeout=5s HTTP/1.1", "adds Postern to the pod"), ("POST /validate HTTP/1.1", "checks the ConfigMap"),
+    ("GET /mutate HTTP/1.1", "answers with an error"), ("POST /v1/chat/completions HTTP/1.1", "answers with an error")])
+def test_simulate(tmp_path, line, says):
+    (tmp_path / "c.yaml").write_text(json.dumps(configuration(listeners=[{"address": "127.0.0.1:8443", "filters": ["inject"]}])))
+    (tmp_path / "r.http").write_bytes(f"{line}\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+    done = process.postern("simulate", tmp_path / "c.yaml", tmp_path / "r.http")
+    assert done.returncode == 0 and says in done.stdout, done.stdout + done.stderr
+
+
 def test_log_level_of_the_command_line(owned, tmp_path, certificates):
     """Also after a reload whose configuration says otherwise."""
     made = injector.Injector(tmp_path, certificates, arguments=("--log-level", "debug"), log={"level": "error"})
@@ -321,6 +344,45 @@ def test_log_level_of_the_command_line(owned, tmp_path, certificates):
 
 
 # ---- life ----
+
+
+def test_the_pod_it_makes_serves(owned, tmp_path, certificates):
+    """From label to completion: the sidecar of a patched pod runs as the patch says, and the SDK finds it by its environment alone."""
+    mock = MOCK.replace("4610", str(process.free_port()))
+    webhook = injector.Injector(tmp_path, certificates, profile(config=mock))
+    owned.callback(webhook.stop)
+    pod = copy.deepcopy(POD)
+    port, admin = process.free_port(), process.free_port()
+    pod["metadata"]["annotations"] = {"postern.io/port": str(port), "postern.io/admin-port": str(admin), "postern.io/log-level": "debug"}
+    patched = jsonpatch.apply_patch(pod, injector.patch_of(webhook.call("/mutate", injector.review("Pod", pod))))
+    sidecar = patched["spec"]["initContainers"][0]
+    # What the kubelet makes of volume and mount.
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    assert [mount["mountPath"] for mount in sidecar["volumeMounts"]][0] == "/etc/postern"
+    (etc / "postern.yaml").write_text(patched["metadata"]["annotations"]["postern.io/profile-config"])
+    arguments = [str(etc) if argument == "/etc/postern" else argument for argument in sidecar["args"]]
+    child = process.Process([process.binary(), *arguments])
+    owned.callback(child.stop)
+    probe = sidecar["startupProbe"]["httpGet"]
+    assert probe["port"] == admin
+
+    def ready():
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", probe["port"], timeout=wire.TIMEOUT)
+            connection.request("GET", probe["path"])
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+
+    child.wait_until(ready)
+    child.wait_line("^.* debug ")
+    env = {entry["name"]: entry["value"] for entry in patched["spec"]["containers"][0]["env"]}
+    code = ("import openai; m = [{'role': 'user', 'content': 'x'}]\n"
+            "print(openai.OpenAI().chat.completions.create(model='gpt-4o', messages=m).choices[0].message.role)\n"
+            "print(openai.AzureOpenAI(api_version='2024-10-21').chat.completions.create(model='gpt-4o', messages=m).choices[0].message.role)")
+    done = subprocess.run([sys.executable, "-c", code], env={"PATH": os.environ["PATH"], **env}, capture_output=True, text=True, timeout=2 * wire.TIMEOUT)
+    assert done.stdout.split() == ["assistant", "assistant"], done.stderr
 
 
 def test_reload(owned, tmp_path, certificates):
