@@ -5,6 +5,7 @@
  */
 #include "base/clock.h"
 #include "gateway/credentials.h"
+#include "filters/cache.h"
 #include "gateway/exchange.h"
 #include "gateway/filter.h"
 #include "gateway/metrics.h"
@@ -241,6 +242,8 @@ static const struct page pages[] = {
     {SPAN_INIT("/metrics"), show_metrics, false, false, "Prometheus text format"},
     {SPAN_INIT("/version"), show_version, false, false, "the version"},
     {SPAN_INIT("/status"), show_status, true, false, "targets, credentials, stores, connections, configuration"},
+    {SPAN_INIT("/cache/purge"), cache_purge_page, true, true,
+     "POST: forget kept answers; ?model=, ?consumer= or ?key= for some, &filter= for one cache"},
     {SPAN_INIT("/drain"), start_drain, true, true, "POST: begin to end, as SIGTERM does"},
 };
 
@@ -255,7 +258,7 @@ static enum verdict show_index(struct filter *filter)
     buffer_append(&text, SPAN("Postern " POSTERN_VERSION "\n\n"));
     for (size_t i = 0; i < ARRAY_LEN(pages); i++)
         if (is_here(filter, &pages[i]))
-            buffer_format(&text, "%-10.*s %s\n", SPAN_ARG(pages[i].path), pages[i].help);
+            buffer_format(&text, "%-13.*s %s\n", SPAN_ARG(pages[i].path), pages[i].help);
     enum verdict verdict = answer(filter, 200, text_type, buffer_span(&text));
     buffer_finish(&text);
     return verdict;

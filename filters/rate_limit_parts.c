@@ -318,7 +318,7 @@ void rate_limit_charge(struct filter *filter)
     struct rate_limit_instance *instance = filter->instance;
     const struct exchange *exchange = filter->exchange;
     struct tokens t = {0};
-    if (tokens_reported(exchange, &t)) {
+    if (!exchange->usage_free && tokens_reported(exchange, &t)) {
         count_tokens(filter, t, SPAN("reported"));
         note_error(filter, t.input);
         uint64_t choices = tokens_choices(exchange);

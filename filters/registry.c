@@ -5,13 +5,14 @@
 extern const struct filter_type filter_admin;
 extern const struct filter_type filter_authenticate;
 extern const struct filter_type filter_authorize;
+extern const struct filter_type filter_cache;
 extern const struct filter_type filter_headers;
 extern const struct filter_type filter_inject;
 extern const struct filter_type filter_rate_limit;
 
 /* In the order in which they usually stand in a configuration; the reference page follows it. */
 static const struct filter_type *const types[] = {
-    &filter_authenticate, &filter_authorize, &filter_rate_limit, &filter_headers, &filter_inject,
+    &filter_authenticate, &filter_authorize, &filter_rate_limit, &filter_cache, &filter_headers, &filter_inject,
 };
 
 const struct settings_registry *filter_settings(void)

@@ -46,6 +46,8 @@
     X(RATE_LIMITED, 429, "rate_limit_error", "rate_limit_exceeded", CLIENT, KEEP, "Rate limit reached.")               \
     X(QUOTA_EXCEEDED, 429, "insufficient_quota", "insufficient_quota", CLIENT, KEEP, "The quota is used up.")          \
     X(CLIENT_GONE, 499, "invalid_request_error", "client_closed_request", CLIENT, NO, "The client left.")              \
+    X(NOT_CACHED, 504, "invalid_request_error", "not_cached", CLIENT, NO,                                              \
+      "No fresh answer is kept, and the request allows no other (Cache-Control: only-if-cached).")                     \
     X(VERSION, 505, "invalid_request_error", "http_version_not_supported", CLIENT, NO,                                 \
       "Only HTTP/1.1, HTTP/1.0 and HTTP/2 are spoken.")                                                                \
     X(NOT_IMPLEMENTED, 501, "invalid_request_error", "not_implemented", CLIENT, NO,                                    \

@@ -261,6 +261,8 @@ static void put_call(struct line *line, const struct exchange *exchange)
     PUT_TEXT(line, "model", exchange->model_asked, NAME_MAX_BYTES);
     if (exchange->model)
         PUT_TEXT(line, "model_entry", exchange->model->name, NAME_MAX_BYTES);
+    if (exchange->cache.len)
+        PUT_WORD(line, "cache", exchange->cache);
 }
 
 static void put_attempt(struct line *line, const struct attempt_record *record, uint64_t now)

@@ -118,6 +118,8 @@ static void put_facts(struct buffer *out, const struct cache_facts *facts)
     put_number(out, facts->created, 8);
     put_number(out, facts->fresh, 8);
     put_number(out, facts->latency, 8);
+    put_number(out, facts->usage_start, 8);
+    put_number(out, facts->usage_end, 8);
     put_number(out, u->reported, 1);
     for (unsigned i = 0; i < USAGE_NUMBERS; i++)
         put_number(out, numbers[i], 8);
@@ -244,6 +246,8 @@ static bool take_facts(struct taker *t, struct cache_facts *ret)
     ret->created = take_number(t, 8);
     ret->fresh = take_number(t, 8);
     ret->latency = take_number(t, 8);
+    ret->usage_start = take_number(t, 8);
+    ret->usage_end = take_number(t, 8);
     u->reported = take_number(t, 1) != 0;
     for (unsigned i = 0; i < USAGE_NUMBERS; i++)
         *numbers[i] = take_number(t, 8);

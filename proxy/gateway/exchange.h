@@ -137,6 +137,7 @@ struct exchange {
     struct answer_facts facts;       /* usage, model, finish reasons, delivered text; of the attempt that served */
     bool usage_estimated;            /* the answer passed opaque (compressed): its usage is not known */
     bool answer_whole;               /* a local source has given the last event: a client may leave */
+    struct span cache;               /* what a cache made of it: "hit", "miss" ...; static; empty: none saw it */
     bool usage_free;                 /* `facts.usage` tells what an answer cost once; this exchange cost nothing */
     bool mid_event;                  /* the beginning of an event has gone out: a broken stream can only be cut */
     uint64_t bytes_in, bytes_out;

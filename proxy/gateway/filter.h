@@ -81,6 +81,9 @@ struct filter_type {
     void *(*attach)(struct worker *worker, const void *settings, struct span name, void *previous);
     void (*detach)(struct worker *worker, void *instance);
 
+    /* About once a second, per worker and instance: copies what it has counted to the metrics (metrics_copy). */
+    void (*collect)(struct worker *worker, void *instance, struct span name);
+
     /* Pure; once per exchange when the head is known. NULL = always. A filter that declines is not part of the
      * exchange. */
     bool (*applies)(const void *settings, const struct exchange *exchange);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/crypto.h"
 #include "base/memory.h"
 #include "gateway/attempt.h"
 #include "gateway/exchange.h"
@@ -33,6 +34,7 @@ struct flights *flights_get(struct span name)
         flights->name = memory_string(name);
         pthread_mutex_init(&flights->mutex, NULL);
         table_init(&flights->joinable);
+        crypto_random(flights->secret, sizeof(flights->secret));
         flights->next = all;
         all = flights;
     }
@@ -66,6 +68,11 @@ static struct flights *flights_ref(struct flights *flights)
     flights->refs++;
     pthread_mutex_unlock(&all_mutex);
     return flights;
+}
+
+struct span flights_secret(const struct flights *flights)
+{
+    return span_of((const char *)flights->secret, sizeof(flights->secret));
 }
 
 void flight_forget(struct flight *flight)
@@ -290,6 +297,7 @@ struct flight_desk *flight_desk_create(struct worker *worker, struct flights *fl
 {
     struct flight_desk *desk = memory_zalloc(sizeof(*desk));
     desk->worker = worker;
+    desk->refs = 1;
     desk->flights = flights_ref(flights);
     pthread_mutex_init(&desk->mutex, NULL);
     list_init(&desk->dirty);
@@ -314,9 +322,17 @@ static void loop_ends(struct task *task)
     free_desk(CONTAINER_OF(task, struct flight_desk, burial));
 }
 
-void flight_desk_destroy(struct flight_desk *desk)
+struct flight_desk *flight_desk_ref(struct flight_desk *desk)
+{
+    desk->refs++;
+    return desk;
+}
+
+void flight_desk_unref(struct flight_desk *desk)
 {
     struct flight_branch *branch;
+    if (--desk->refs)
+        return;
     pthread_mutex_lock(&desk->mutex);
     bool under_way = desk->mailed;
     pthread_mutex_unlock(&desk->mutex);

@@ -66,10 +66,10 @@ struct flight_ops {
      * among its fields. */
     void (*dress)(struct flight_follower *follower);
     /*
-     * Follower's thread: `result` was given (flight_give). Fills exchange->response and `body`; false answers with
-     * INTERNAL.
+     * Follower's thread: `given` is what flight_give was called with. Fills exchange->response and `body`; false
+     * answers with INTERNAL.
      */
-    bool (*answer)(struct flight_follower *follower, void *result, struct buffer *body);
+    bool (*answer)(struct flight_follower *follower, void *given, struct buffer *body);
     /* Any thread, once: nobody knows the flight any more. Frees flight_state and the result that was given. */
     void (*finish)(void *state, void *result);
 };
@@ -104,11 +104,18 @@ enum flight_role { FLIGHT_JOINED, FLIGHT_BEGAN };
 
 /* ---- the process's flights under one name, shared by all workers ---- */
 
-struct flights *flights_get(struct span name);
+MUST_CHECK struct flights *flights_get(struct span name);
 void flights_unref(struct flights *flights);
-/* A worker's part; flights and worker must outlive it. No follower or flight of the worker may be left at the end. */
+/* Random bytes of this process, for keys that mean nothing elsewhere; the same for all workers. */
+#define FLIGHTS_SECRET 32
+struct span flights_secret(const struct flights *flights);
+/*
+ * A worker's part, with one reference; the worker must outlive it. It passes from an instance to the next one. No
+ * follower or flight of the worker may be left when the last reference goes.
+ */
 MUST_CHECK struct flight_desk *flight_desk_create(struct worker *worker, struct flights *flights);
-void flight_desk_destroy(struct flight_desk *desk);
+struct flight_desk *flight_desk_ref(struct flight_desk *desk);
+void flight_desk_unref(struct flight_desk *desk);
 
 /*
  * Joins the flight of plan->key, or begins it: then filter's exchange gives its collected body to the flown exchange.
@@ -128,6 +135,8 @@ void flight_hold(struct flight *flight);
  * nobody. Before or in `head`, or, when the flight is held, in `end`. Passes to the flight; only once.
  */
 void flight_give(struct flight *flight, void *result);
+/* It goes on when its followers have left. Before or in `head`. */
+void flight_stay(struct flight *flight);
 /* The hidden and other bytes of the whole answer, appended to `bytes`. False: it grew beyond the bound. Owner's thread.
  */
 MUST_CHECK bool flight_bytes(const struct flight *flight, struct buffer *bytes);

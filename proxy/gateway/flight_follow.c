@@ -108,6 +108,7 @@ static void copy_head(struct flight_follower *follower)
     struct arena *arena = &exchange->arena;
     const struct fields *from = &follower->flight->head.fields;
     exchange->response = follower->flight->head;
+    exchange->response.reason = arena_copy(arena, exchange->response.reason);
     exchange->response.fields = (struct fields){0};
     fields_reserve(&exchange->response.fields, arena, from->count + 4);
     for (unsigned i = 0; i < from->count; i++) {

@@ -96,6 +96,7 @@ struct flights {
     char *name;
     unsigned refs;
     struct flights *next;
+    uint8_t secret[FLIGHTS_SECRET];
     pthread_mutex_t mutex;
     struct table joinable; /* key -> struct flight */
 };
@@ -103,6 +104,7 @@ struct flights {
 struct flight_desk {
     struct worker *worker;
     struct flights *flights;
+    unsigned refs;
     pthread_mutex_t mutex;
     struct list dirty; /* struct flight_branch.dirty */
     struct mail mail;

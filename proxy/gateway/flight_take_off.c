@@ -156,6 +156,13 @@ void flight_hold(struct flight *flight)
     pthread_mutex_unlock(&flight->mutex);
 }
 
+void flight_stay(struct flight *flight)
+{
+    pthread_mutex_lock(&flight->mutex);
+    flight->background = true;
+    pthread_mutex_unlock(&flight->mutex);
+}
+
 void flight_give(struct flight *flight, void *result)
 {
     pthread_mutex_lock(&flight->mutex);
@@ -178,6 +185,7 @@ static void sink_head(struct stream *sink, struct message *head, bool end)
     if (flight->given)
         return;
     struct message copy = *head;
+    copy.reason = arena_copy(&flight->arena, head->reason);
     copy_fields(&copy.fields, &head->fields, &flight->arena);
     (void)fields_remove(&copy.fields, FIELD_X_REQUEST_ID); /* each follower has its own */
     pthread_mutex_lock(&flight->mutex);
@@ -219,7 +227,7 @@ static bool range_to_be_had(const struct flight *flight)
 
 static void take(struct flight *flight, struct span bytes, bool hidden)
 {
-    if (flight->given || !bytes.len)
+    if ((flight->given && !flight->background) || !bytes.len)
         return;
     uint64_t expected = flight->head.framing == BODY_LENGTH ? flight->head.body_length : 0;
     if (hidden && !range_to_be_had(flight)) {
@@ -231,7 +239,8 @@ static void take(struct flight *flight, struct span bytes, bool hidden)
         flight->too_large = true;
         flight_forget(flight);
     }
-    if (flight->too_large && flight_log_trim(flight))
+    /* What is held back is read at the end only: there is nobody to wait for. */
+    if (flight->too_large && !flight->held && flight_log_trim(flight))
         flight->sink.congested = true;
     flight_wake(flight);
 }

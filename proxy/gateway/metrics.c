@@ -317,7 +317,7 @@ void metrics_exchange(const struct exchange *exchange, enum outcome outcome)
 
 /* ---- what lives elsewhere ---- */
 
-static void copy(struct metrics *metrics, enum metrics_family_id family, const struct span *labels, uint64_t value)
+void metrics_copy(struct metrics *metrics, enum metrics_family_id family, const struct span *labels, uint64_t value)
 {
     struct metrics_series *series = metrics_series_get(metrics, family, labels);
     if (!series)
@@ -330,16 +330,16 @@ static void collect_pool(struct metrics *metrics, const struct pool *pool)
 {
     struct pool_counts counts = pool_counts(pool);
     struct span labels[] = {pool_name(pool), SPAN("idle")};
-    copy(metrics, METRIC_POOL_CONNECTIONS, labels, counts.idle);
+    metrics_copy(metrics, METRIC_POOL_CONNECTIONS, labels, counts.idle);
     labels[1] = SPAN("busy");
-    copy(metrics, METRIC_POOL_CONNECTIONS, labels, counts.busy);
+    metrics_copy(metrics, METRIC_POOL_CONNECTIONS, labels, counts.busy);
     labels[1] = SPAN("connecting");
-    copy(metrics, METRIC_POOL_CONNECTIONS, labels, counts.connecting);
-    copy(metrics, METRIC_POOL_WAITING, labels, counts.waiting);
-    copy(metrics, METRIC_POOL_OPENED, labels, counts.opened);
-    copy(metrics, METRIC_POOL_REUSED, labels, counts.reused);
-    copy(metrics, METRIC_POOL_FAILED, labels, counts.failed);
-    copy(metrics, METRIC_POOL_STALE, labels, counts.stale);
+    metrics_copy(metrics, METRIC_POOL_CONNECTIONS, labels, counts.connecting);
+    metrics_copy(metrics, METRIC_POOL_WAITING, labels, counts.waiting);
+    metrics_copy(metrics, METRIC_POOL_OPENED, labels, counts.opened);
+    metrics_copy(metrics, METRIC_POOL_REUSED, labels, counts.reused);
+    metrics_copy(metrics, METRIC_POOL_FAILED, labels, counts.failed);
+    metrics_copy(metrics, METRIC_POOL_STALE, labels, counts.stale);
 }
 
 static void collect_credentials(struct metrics *metrics, struct worker *worker)
@@ -348,9 +348,9 @@ static void collect_credentials(struct metrics *metrics, struct worker *worker)
     size_t cursor = 0;
     while (credentials_status(worker, &cursor, &status)) {
         struct span labels[] = {status.name, span_str(credential_state_name(status.state))};
-        copy(metrics, METRIC_CREDENTIAL_WORKERS, labels, 1);
-        copy(metrics, METRIC_CREDENTIAL_OBTAINED, labels, status.obtained);
-        copy(metrics, METRIC_CREDENTIAL_FAILED, labels, status.failed);
+        metrics_copy(metrics, METRIC_CREDENTIAL_WORKERS, labels, 1);
+        metrics_copy(metrics, METRIC_CREDENTIAL_OBTAINED, labels, status.obtained);
+        metrics_copy(metrics, METRIC_CREDENTIAL_FAILED, labels, status.failed);
     }
 }
 
@@ -361,21 +361,21 @@ static void collect_store(struct metrics *metrics, const struct redis_store *sto
     const struct redis_counters *counters = &status.counters;
     struct span labels[] = {store->name, span_str(redis_state_word(&status))};
     if (store->redis)
-        copy(metrics, METRIC_STORE_WORKERS, labels, 1);
-    copy(metrics, METRIC_STORE_COMMANDS, labels, counters->asked);
-    copy(metrics, METRIC_STORE_WAITING, labels, status.waiting + status.unanswered);
-    copy(metrics, METRIC_STORE_BREAKER, labels, counters->breaker_opened);
+        metrics_copy(metrics, METRIC_STORE_WORKERS, labels, 1);
+    metrics_copy(metrics, METRIC_STORE_COMMANDS, labels, counters->asked);
+    metrics_copy(metrics, METRIC_STORE_WAITING, labels, status.waiting + status.unanswered);
+    metrics_copy(metrics, METRIC_STORE_BREAKER, labels, counters->breaker_opened);
     for (unsigned i = 1; i < REDIS_ERRORS; i++) {
         labels[1] = span_str(redis_error_name(i));
         if (counters->errors[i])
-            copy(metrics, METRIC_STORE_ERRORS, labels, counters->errors[i]);
+            metrics_copy(metrics, METRIC_STORE_ERRORS, labels, counters->errors[i]);
     }
     labels[1] = SPAN("made");
-    copy(metrics, METRIC_STORE_CONNECTIONS, labels, counters->connects);
+    metrics_copy(metrics, METRIC_STORE_CONNECTIONS, labels, counters->connects);
     labels[1] = SPAN("failed");
-    copy(metrics, METRIC_STORE_CONNECTIONS, labels, counters->connect_failures);
+    metrics_copy(metrics, METRIC_STORE_CONNECTIONS, labels, counters->connect_failures);
     labels[1] = SPAN("lost");
-    copy(metrics, METRIC_STORE_CONNECTIONS, labels, counters->losses);
+    metrics_copy(metrics, METRIC_STORE_CONNECTIONS, labels, counters->losses);
 }
 
 static void collect_stores(struct metrics *metrics, struct redis_stores *stores)
@@ -385,6 +385,16 @@ static void collect_stores(struct metrics *metrics, struct redis_stores *stores)
         collect_store(metrics, store);
 }
 
+static void collect_filters(struct worker *worker)
+{
+    const struct snapshot *snapshot = worker->snapshot;
+    for (unsigned i = 0; i < snapshot->instance_count; i++) {
+        const struct filter_use *use = &snapshot->instances[i];
+        if (use->type->collect)
+            use->type->collect(worker, worker_instance(worker, snapshot, use), use->name);
+    }
+}
+
 /* A pool that is gone has no connections; its counters stay. */
 static void clear_gone(struct metrics *metrics)
 {
@@ -392,7 +402,8 @@ static void clear_gone(struct metrics *metrics)
     for (; series; series = atomic_load_explicit(&series->next, memory_order_relaxed)) {
         bool gauge = series->family == METRIC_POOL_CONNECTIONS || series->family == METRIC_POOL_WAITING ||
                      series->family == METRIC_CREDENTIAL_WORKERS || series->family == METRIC_STORE_WORKERS ||
-                     series->family == METRIC_STORE_WAITING;
+                     series->family == METRIC_STORE_WAITING || series->family == METRIC_CACHE_BYTES ||
+                     series->family == METRIC_CACHE_ENTRIES;
         if (gauge && series->stamp != metrics->stamp)
             metrics_set(series, 0, 0);
     }
@@ -414,10 +425,11 @@ void metrics_collect(struct worker *worker)
         collect_pool(metrics, pool);
     collect_credentials(metrics, worker);
     collect_stores(metrics, worker->stores);
+    collect_filters(worker);
     clear_gone(metrics);
-    copy(metrics, METRIC_CLIENT_CONNECTIONS, NULL, worker->client_count);
-    copy(metrics, METRIC_EXCHANGES, NULL, worker->exchange_count);
-    copy(metrics, METRIC_LOG_LOST, NULL, access_log_lost(worker->log));
+    metrics_copy(metrics, METRIC_CLIENT_CONNECTIONS, NULL, worker->client_count);
+    metrics_copy(metrics, METRIC_EXCHANGES, NULL, worker->exchange_count);
+    metrics_copy(metrics, METRIC_LOG_LOST, NULL, access_log_lost(worker->log));
 }
 
 struct metrics_sum metrics_sum(const struct process *process)

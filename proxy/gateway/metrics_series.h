@@ -62,6 +62,15 @@ enum metrics_family_id {
     METRIC_ESTIMATE_RATIO,
     METRIC_INJECT_REVIEWS,
     METRIC_INJECT_WARNINGS,
+    METRIC_CACHE,
+    METRIC_CACHE_BYPASS,
+    METRIC_CACHE_STORED,
+    METRIC_CACHE_READ,
+    METRIC_CACHE_TOKENS,
+    METRIC_CACHE_TIME,
+    METRIC_CACHE_BYTES,
+    METRIC_CACHE_ENTRIES,
+    METRIC_CACHE_EVICTED,
     METRIC_DROPPED,
     METRIC_FAMILY_COUNT
 };
@@ -164,6 +173,8 @@ static inline void metrics_add(struct metrics_series *series, uint64_t amount)
         metrics_set(series, 0, metrics_read(series, 0) + amount);
 }
 
+/* Sets a gauge, or a counter that is kept elsewhere: from metrics_collect, in each of its rounds. */
+void metrics_copy(struct metrics *metrics, enum metrics_family_id family, const struct span *labels, uint64_t value);
 /* Counts `value` `times` times in a histogram. `series` may be NULL. */
 void metrics_observe(struct metrics_series *series, uint64_t value, uint64_t times);
 

@@ -372,11 +372,11 @@ static enum verdict dribble_request_body(struct filter *filter, struct filter_bo
     return perhaps(filter, &state->in);
 }
 
-/* Hidden bytes never mix with others. */
+/* Hidden bytes never mix with others; where clients of both kinds follow they do not overtake any either. */
 static enum verdict dribble_response_body(struct filter *filter, struct filter_body *body)
 {
     struct dribble_state *state = filter->state;
-    if (!body->hidden)
+    if (!body->hidden && !filter->exchange->flight)
         pass_some(rig_of(filter), &state->out_hold, body);
     return perhaps(filter, &state->out);
 }
@@ -404,16 +404,17 @@ static const struct filter_type dribble = {.name = "dribble",
 
 /* ---- registry ---- */
 
+extern const struct filter_type filter_cache;
 extern const struct filter_type filter_rate_limit;
 
-static const struct filter_type *const types[] = {&probe, &dribble, &filter_rate_limit};
+static const struct filter_type *const types[] = {&probe, &dribble, &filter_rate_limit, &filter_cache};
 const struct filter_registry probe_registry = {.types = types, .count = ARRAY_LEN(types)};
 
 const struct settings_registry *probe_settings(void)
 {
-    static struct settings_registry_entry entries[] = {
-        {.name = "probe", .spec = &probe_spec}, {.name = "dribble", .spec = &dribble_spec}, {.name = "rate_limit"}};
+    static struct settings_registry_entry entries[ARRAY_LEN(types)];
     static const struct settings_registry registry = {.count = ARRAY_LEN(entries), .entries = entries};
-    entries[2].spec = filter_rate_limit.settings;
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        entries[i] = (struct settings_registry_entry){.name = types[i]->name, .spec = types[i]->settings};
     return &registry;
 }

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "gateway/flight.h"
 #include "gateway/metrics.h"
 #include "support/probes.h"
 
@@ -170,6 +171,7 @@ static void finish(struct rig *rig)
     rig_settle(rig);
     assert_int_equal(rig->worker->exchange_count, 0);
     assert_int_equal(rig->worker->client_count, 0);
+    assert_int_equal(flight_count(), 0);
     assert_int_equal(atomic_load(&rig->process.held), 0);
     assert_int_equal(pending_count(), rig->pendings_before);
     for (unsigned i = 0; i < rig->peer_count; i++)

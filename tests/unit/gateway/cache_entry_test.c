@@ -35,6 +35,8 @@ static const struct cache_facts sample = {.operation = OPERATION_RESPONSES,
                                           .created = 1799999999123456,
                                           .fresh = 3600000000,
                                           .latency = 1234567,
+                                          .usage_start = 11,
+                                          .usage_end = 29,
                                           .usage = {.input = 1,
                                                     .output = 2,
                                                     .total = 3,
@@ -58,6 +60,8 @@ static void assert_same(const struct cache_entry *a, const struct cache_entry *b
     assert_int_equal(f->created, g->created);
     assert_int_equal(f->fresh, g->fresh);
     assert_int_equal(f->latency, g->latency);
+    assert_int_equal(f->usage_start, g->usage_start);
+    assert_int_equal(f->usage_end, g->usage_end);
     assert_memory_equal(&f->usage, &g->usage, offsetof(struct usage, reported));
     assert_int_equal(f->usage.reported, g->usage.reported);
     assert_true(span_equal(f->type, g->type) && span_equal(f->served, g->served));

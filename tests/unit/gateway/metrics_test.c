@@ -335,6 +335,7 @@ static void gauges_are_copied(void **state)
 {
     struct fixture *f = *state;
     struct worker *worker = &f->sample.worker;
+    worker->snapshot = &f->sample.snapshot;
     worker->client_count = 7;
     worker->exchange_count = 3;
     struct span gone[] = {SPAN_INIT("old"), SPAN_INIT("idle")};

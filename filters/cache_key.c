@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config/config.h"
+#include "filters/cache.h"
+#include "gateway/snapshot.h"
+#include "openai/canonical.h"
+
+/* Members of a request that are left out, at most. */
+#define NAMES_MOST 16
+/* Changes with what is fed below, so that no entry is found by what meant something else before. */
+#define KEY_VERSION 1
+
+/* ---- pieces: each is preceded by its length, so that no two sequences of them are the same bytes ---- */
+
+static void feed(struct crypto_mac *mac, struct span piece)
+{
+    uint64_t length = piece.len;
+    char bytes[8];
+    for (unsigned i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (char)(length >> (8 * i));
+    crypto_mac_add(mac, span_of(bytes, sizeof(bytes)));
+    crypto_mac_add(mac, piece);
+}
+
+static void feed_number(struct crypto_mac *mac, uint64_t number)
+{
+    char bytes[8];
+    for (unsigned i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (char)(number >> (8 * i));
+    crypto_mac_add(mac, span_of(bytes, sizeof(bytes)));
+}
+
+static void sink(void *mac, struct span bytes)
+{
+    crypto_mac_add(mac, bytes);
+}
+
+/* ---- who answers ---- */
+
+static void feed_pairs(struct crypto_mac *mac, const struct setting_pairs *pairs)
+{
+    feed_number(mac, pairs->count);
+    for (size_t i = 0; i < pairs->count; i++) {
+        feed(mac, pairs->items[i].name);
+        feed(mac, pairs->items[i].value);
+    }
+}
+
+static void feed_list(struct crypto_mac *mac, const struct setting_list *list)
+{
+    feed_number(mac, list->count);
+    for (size_t i = 0; i < list->count; i++)
+        feed(mac, list->items[i]);
+}
+
+/* Of a target: where it is, and what it does to a request. Its credential, time limits and weight change no answer. */
+static void feed_target(struct crypto_mac *mac, const struct model_target *to)
+{
+    const struct target *target = to->target;
+    const struct config_target *config = target->config;
+    feed(mac, target->name);
+    feed(mac, target->url ? target->url->text : (struct span){0});
+    feed_number(mac, target->dialect);
+    feed(mac, target->api_version);
+    feed(mac, to->deployment);
+    feed_pairs(mac, &config->parameters.rename);
+    feed_list(mac, &config->parameters.drop);
+    feed_pairs(mac, &config->parameters.set);
+    feed_pairs(mac, &config->headers.set);
+    feed_list(mac, &config->headers.remove);
+}
+
+static const struct cache_pool *pool_of(struct cache_instance *instance, const struct exchange *exchange)
+{
+    const struct model_route *route = exchange->model;
+    uint64_t generation = exchange->snapshot->generation;
+    struct cache_pool *pool = &instance->pools[((uintptr_t)route / sizeof(*route)) % CACHE_POOLS];
+    if (pool->route == route && pool->generation == generation)
+        return pool;
+    struct crypto_mac *mac = instance->mac;
+    *pool = (struct cache_pool){.route = route, .generation = generation};
+    crypto_mac_start(mac);
+    feed_number(mac, route->target_count);
+    for (unsigned i = 0; i < route->target_count; i++) {
+        feed_target(mac, &route->targets[i]);
+        pool->version_counts |= route->targets[i].target->api_as_client;
+    }
+    crypto_mac_end(mac, pool->digest);
+    return pool;
+}
+
+/* ---- the head ---- */
+
+/* Fields by which the APIs behind choose another behaviour. */
+static bool counts(const struct field *field, const struct setting_list *vary)
+{
+    if (field->id == FIELD_OTHER &&
+        (span_starts_with(field->name, SPAN("openai-")) || span_starts_with(field->name, SPAN("azureml-")) ||
+         span_starts_with(field->name, SPAN("x-mock-")) || span_equal(field->name, SPAN("extra-parameters"))))
+        return true;
+    for (size_t i = 0; i < vary->count; i++)
+        if (span_equal(field->name, vary->items[i]))
+            return true;
+    return false;
+}
+
+static void feed_fields(struct crypto_mac *mac, const struct fields *fields, const struct setting_list *vary)
+{
+    for (unsigned i = 0; i < fields->count; i++) {
+        const struct field *field = &fields->at[i];
+        if (field->name.len == 0 || (field->id != FIELD_OTHER && vary->count == 0) || !counts(field, vary))
+            continue;
+        feed(mac, field->name);
+        feed(mac, field->value);
+    }
+    feed(mac, (struct span){0});
+}
+
+/* Everything but the body. */
+static void feed_call(struct crypto_mac *mac, const struct filter *filter)
+{
+    const struct cache_settings *settings = filter->settings;
+    const struct exchange *exchange = filter->exchange;
+    /* It may need the digest's own context: first. */
+    const struct cache_pool *pool = pool_of(filter->instance, exchange);
+    crypto_mac_start(mac);
+    feed_number(mac, (uint64_t)KEY_VERSION << 32 | CANONICAL_VERSION);
+    feed_number(mac, exchange->call.operation->id);
+    feed(mac, exchange->model_asked);
+    crypto_mac_add(mac, span_of((const char *)pool->digest, sizeof(pool->digest)));
+    feed(mac, pool->version_counts ? exchange->call.api_version : (struct span){0});
+    feed_number(mac, settings->scope);
+    feed(mac, settings->scope == CACHE_TENANT_CONSUMER ? exchange->consumer.name : (struct span){0});
+    feed_number(mac, settings->ignore);
+    feed_fields(mac, &exchange->request.fields, &settings->vary);
+}
+
+/* ---- the body ---- */
+
+/*
+ * Members of the request that do not count: how the answer is to travel, the name (the alias that it leads to counts
+ * above), and what the configuration says.
+ */
+static size_t without(const struct cache_settings *settings, struct span *names)
+{
+    static const struct span ignorable[] = {SPAN_INIT("user"), SPAN_INIT("metadata"), SPAN_INIT("safety_identifier"),
+                                            SPAN_INIT("prompt_cache_key")};
+    size_t count = 0;
+    names[count++] = SPAN("model");
+    names[count++] = SPAN("stream");
+    names[count++] = SPAN("stream_options");
+    for (size_t i = 0; i < ARRAY_LEN(ignorable); i++)
+        if (settings->ignore & (UINT64_C(1) << i))
+            names[count++] = ignorable[i];
+    return count;
+}
+
+enum cache_bypass cache_key(const struct filter *filter, uint8_t ret[CACHE_KEY_BYTES])
+{
+    struct crypto_mac *mac = cache_mac(filter->instance);
+    struct span names[NAMES_MOST];
+    size_t count = without(filter->settings, names);
+    feed_call(mac, filter);
+    enum canonical_result result = canonical_feed(buffer_span(&filter->exchange->body), names, count, sink, mac);
+    crypto_mac_end(mac, ret);
+    return result == CANONICAL_GOOD ? CACHE_BYPASS_NONE : CACHE_BYPASS_BODY;
+}
+
+/* An input's key: what the inputs have in common, then the input. */
+const uint8_t *cache_keys_of(const struct filter *filter, const struct embeddings_batch *batch, struct arena *arena)
+{
+    struct crypto_mac *mac = cache_mac(filter->instance);
+    struct span names[NAMES_MOST];
+    uint8_t common[CRYPTO_SHA256_BYTES];
+    size_t count = without(filter->settings, names);
+    names[count++] = SPAN("input");
+    feed_call(mac, filter);
+    feed(mac, SPAN("input"));
+    enum canonical_result result = canonical_feed(buffer_span(&filter->exchange->body), names, count, sink, mac);
+    crypto_mac_end(mac, common);
+    if (result != CANONICAL_GOOD)
+        return NULL;
+    uint8_t *keys = ARENA_ARRAY(arena, uint8_t, batch->count * CACHE_KEY_BYTES);
+    for (size_t i = 0; i < batch->count; i++) {
+        crypto_mac_start(mac);
+        crypto_mac_add(mac, span_of((const char *)common, sizeof(common)));
+        bool good = canonical_feed(batch->inputs[i].json, NULL, 0, sink, mac) == CANONICAL_GOOD;
+        crypto_mac_end(mac, keys + i * CACHE_KEY_BYTES);
+        if (!good)
+            return NULL;
+    }
+    return keys;
+}
