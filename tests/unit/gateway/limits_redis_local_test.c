@@ -14,10 +14,24 @@
 #define CALLS 300
 
 /* A month, so that nothing drains during a test. */
-static const struct limit_law rate = {LIMIT_RATE, 1000, 100, MONTH, false};
-static const struct limit_law calendar = {LIMIT_CALENDAR, 100, 0, MONTH, true};
-static const struct limit_law rolling = {LIMIT_ROLLING, 100, 0, MONTH, false};
-static const struct limit_law concurrency = {LIMIT_CONCURRENCY, 20, 0, 0, false};
+#define RATE                                                                                                           \
+    {                                                                                                                  \
+        LIMIT_RATE, 1000, 100, MONTH, false                                                                            \
+    }
+#define CALENDAR                                                                                                       \
+    {                                                                                                                  \
+        LIMIT_CALENDAR, 100, 0, MONTH, true                                                                            \
+    }
+#define ROLLING                                                                                                        \
+    {                                                                                                                  \
+        LIMIT_ROLLING, 100, 0, MONTH, false                                                                            \
+    }
+#define CONCURRENCY                                                                                                    \
+    {                                                                                                                  \
+        LIMIT_CONCURRENCY, 20, 0, 0, false                                                                             \
+    }
+
+static const struct limit_law rate = RATE, calendar = CALENDAR;
 
 static struct redis_server server;
 static struct limits_world world;
@@ -135,16 +149,16 @@ static void test_slices(void **state)
         unsigned before, slice; /* granted by the store, then here */
         unsigned left;          /* by the store's count when it is back */
     } cases[] = {
-        {rate, "/t/rate", 40, 15, 45},
-        {rate, "/t/rate-new", 0, 25, 75},
-        {rate, "/t/rate-spent", 100, 0, 0},
-        {calendar, "/t/calendar", 41, 15, 44}, /* a fourth of 59, rounded up */
-        {calendar, "/t/calendar-new", 0, 25, 75},
-        {calendar, "/t/calendar-spent", 100, 0, 0},
-        {rolling, "/t/rolling", 10, 15, 75}, /* of what it has used itself */
-        {rolling, "/t/rolling-new", 0, 25, 75},
-        {concurrency, "/t/parallel", 3, 2, 17}, /* granted here, they are not told */
-        {concurrency, "/t/parallel-new", 0, 5, 20},
+        {RATE, "/t/rate", 40, 15, 45},
+        {RATE, "/t/rate-new", 0, 25, 75},
+        {RATE, "/t/rate-spent", 100, 0, 0},
+        {CALENDAR, "/t/calendar", 41, 15, 44}, /* a fourth of 59, rounded up */
+        {CALENDAR, "/t/calendar-new", 0, 25, 75},
+        {CALENDAR, "/t/calendar-spent", 100, 0, 0},
+        {ROLLING, "/t/rolling", 10, 15, 75}, /* of what it has used itself */
+        {ROLLING, "/t/rolling-new", 0, 25, 75},
+        {CONCURRENCY, "/t/parallel", 3, 2, 17}, /* granted here, they are not told */
+        {CONCURRENCY, "/t/parallel-new", 0, 5, 20},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         assert_int_equal(grants(cases[i].law, cases[i].key, cases[i].before), cases[i].before);
