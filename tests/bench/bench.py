@@ -15,6 +15,7 @@ import sys
 import time
 
 import authentication
+import limits
 import living
 import measure
 import servers
@@ -254,6 +255,15 @@ def case_living(tools):
     """A configuration that changes, and an end, under load."""
     with Bed(tools, kinds=(), size=1100, chunks=2000, interval=100) as bed:
         living.run(FOLDER, bed.port)
+
+
+def case_limits(tools):
+    """What limits add to a JSON request."""
+    file = chat("json", 2048)
+    with Bed(tools, kinds=(servers.Postern,), started=False, size=1100) as bed:
+        rows = limits.rows(tools, FOLDER, bed.port, file)
+    columns = ["instr.", "adds instr.", "CPU µs", "adds µs", "requests/s", "of no limits %"]
+    table("limits: user-space instructions (callgrind) and CPU time per JSON request at 64 connections, what they add, throughput", rows, columns)
 
 
 CASES = {name[len("case_"):]: function for name, function in list(globals().items()) if name.startswith("case_")}

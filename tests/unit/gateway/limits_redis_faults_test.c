@@ -124,16 +124,21 @@ static void go_on_shared(uint64_t more)
         turn_once();
 }
 
-static void start_callers(const char *arguments, uint64_t deadline)
+static void start_callers_as(const char *arguments, struct redis_options options)
 {
     redis_server_start(&server, arguments);
-    limits_world_open(&world, (struct redis_options){.deadline = deadline}, &server, "one");
+    limits_world_open(&world, options, &server, "one");
     limits_world_greet(&world);
     came_to = granted = gave_up = rounds = 0;
     stopping = false;
     for (unsigned i = 0; i < CALLERS; i++)
         begin(&callers[i]);
     go_on(500);
+}
+
+static void start_callers(const char *arguments, uint64_t deadline)
+{
+    start_callers_as(arguments, (struct redis_options){.deadline = deadline});
 }
 
 static bool at_rest(void)
@@ -232,6 +237,23 @@ static void test_nothing_happens(void **state)
     go_on(3000);
     stop_callers();
     assert_true(gave_up > 0);
+    assert_int_equal(limits_redis_counts(world.store).local, 0);
+    check_charged();
+    check_nothing_reserved();
+    end();
+}
+
+/* The rights that filters/README.md names are enough. */
+static void test_few_rights(void **state)
+{
+    (void)state;
+    REDIS_SERVERS_OR_SKIP();
+    start_callers_as(
+        "--user limits on >secret ~postern:* +evalsha +script|load +get +set +del +exists +pexpire +time "
+        "+zadd +zcard +zcount +zrem +zremrangebyscore +ping",
+        (struct redis_options){.deadline = 10 * CLOCK_SECOND, .username = SPAN("limits"), .password = SPAN("secret")});
+    go_on(500);
+    stop_callers();
     assert_int_equal(limits_redis_counts(world.store).local, 0);
     check_charged();
     check_nothing_reserved();
@@ -358,10 +380,11 @@ static void test_never_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_happens), cmocka_unit_test(test_scripts_forgotten),
-        cmocka_unit_test(test_frozen),          cmocka_unit_test(test_connections_cut),
-        cmocka_unit_test(test_out_of_memory),   cmocka_unit_test(test_readonly),
-        cmocka_unit_test(test_killed),          cmocka_unit_test(test_never_there),
+        cmocka_unit_test(test_nothing_happens),   cmocka_unit_test(test_few_rights),
+        cmocka_unit_test(test_scripts_forgotten), cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_connections_cut),   cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_readonly),          cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_never_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

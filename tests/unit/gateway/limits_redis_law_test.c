@@ -196,6 +196,43 @@ static void test_many_limits(void **state)
     assert_true(granted > 100 && refused > 100);
 }
 
+/* A place is kept as long as it is renewed in time, and then free for others; it is not given back twice. */
+static void test_leases(void **state)
+{
+    (void)state;
+    REDIS_SERVERS_OR_SKIP();
+    static const struct limit_law one = {LIMIT_CONCURRENCY, 1, 0, 0, false};
+    const uint64_t start = WALL + 1000 * HOUR;
+    static const struct {
+        uint64_t at;
+        bool renewed, granted;
+    } steps[] = {{LIMITS_RENEW, true, false},
+                 {LIMITS_LEASE + LIMITS_RENEW - 1, false, false},
+                 {LIMITS_LEASE + LIMITS_RENEW - 1, true, false},
+                 {2 * LIMITS_LEASE, false, false},
+                 {2 * LIMITS_LEASE + LIMITS_RENEW, false, true}};
+    struct asking first = {0}, last = {0};
+    struct loop *loop = world.base.loop;
+    limits_world_set_clock(&world, start);
+    asking_part(&first, one, "/t/lease", 1);
+    assert_int_equal(asking_do(&world, &first), LIMITS_GRANTED);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        limits_world_set_clock(&world, start + steps[i].at);
+        if (steps[i].renewed)
+            limits_renew(world.store, &first.call, loop_now(loop), loop_wall(loop));
+        last = (struct asking){0};
+        asking_part(&last, one, "/t/lease", 1);
+        assert_int_equal(asking_do(&world, &last), steps[i].granted ? LIMITS_GRANTED : LIMITS_REFUSED);
+    }
+    asking_settle(&first);
+    limits_world_until(&world, limits_world_is_quiet);
+    struct asking third = {0};
+    asking_part(&third, one, "/t/lease", 1);
+    assert_int_equal(asking_do(&world, &third), LIMITS_REFUSED);
+    asking_settle(&last);
+    limits_world_until(&world, limits_world_is_quiet);
+}
+
 /* Settled to nothing, everything is there again; nothing but limits is left in the store, and no key without an end. */
 static void test_everything_expires(void **state)
 {
@@ -229,6 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_limit),
         cmocka_unit_test(test_many_limits),
+        cmocka_unit_test(test_leases),
         cmocka_unit_test(test_everything_expires),
     };
     return cmocka_run_group_tests(tests, open_world, close_world);
