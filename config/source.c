@@ -174,8 +174,11 @@ struct node *source_texts(struct arena *arena, const struct config_text *texts, 
 {
     struct node *merged = NULL;
     size_t total = 0, taken = 0;
-    for (const struct config_text *text = NULL; (text = next_text(texts, count, text)) && taken < SOURCE_FILES;
-         taken++) {
+    for (const struct config_text *text = NULL; (text = next_text(texts, count, text));) {
+        if (++taken > SOURCE_FILES) {
+            report_error(report, PLACE_NONE, "more than %d files", SOURCE_FILES);
+            return NULL;
+        }
         total += text->text.len;
         if (total > TREE_BYTES) {
             report_error(report, whole(text->name), "all files together are larger than %zu MiB",

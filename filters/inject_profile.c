@@ -2,8 +2,6 @@
 #include "filters/inject.h"
 #include "filters/registry.h"
 
-#define DATA_KEYS 256
-
 /* ---- what `postern check --offline` does ---- */
 
 /* A configuration in a configuration in a configuration: each level would be checked by the one around it. */
@@ -26,24 +24,28 @@ static bool check_snapshot(struct config *config, struct report *report)
     return snapshot != NULL;
 }
 
-static size_t read_data(struct json_value data, struct arena *arena, struct config_text *texts)
+static struct config_text *read_data(struct json_value data, struct arena *arena, size_t *ret_count)
 {
-    size_t count = 0, cursor = 0;
+    size_t room = 0, count = 0, cursor = 0;
     struct json_value value;
     struct span name;
-    while (count < DATA_KEYS && json_value_each(data, &cursor, &name, &value)) {
+    while (json_value_each(data, &cursor, &name, &value))
+        room++;
+    struct config_text *texts = ARENA_ARRAY(arena, struct config_text, room + 1);
+    for (cursor = 0; count < room && json_value_each(data, &cursor, &name, &value);) {
         struct config_text *text = &texts[count];
         if (json_value_text((struct json_value){JSON_STRING, name}, arena, &text->name) &&
             json_value_text(value, arena, &text->text))
             count++;
     }
-    return count;
+    *ret_count = count;
+    return texts;
 }
 
 bool inject_check_data(struct json_value data, struct arena *arena, struct report *report)
 {
-    struct config_text *texts = ARENA_ARRAY(arena, struct config_text, DATA_KEYS);
-    size_t count = read_data(data, arena, texts);
+    size_t count;
+    const struct config_text *texts = read_data(data, arena, &count);
     struct config *config;
     if (!config_load_texts(texts, count, filter_settings(), CONFIG_OFFLINE | CONFIG_CHECK, report, &config))
         return false;

@@ -2,7 +2,8 @@
 #include "base/encoding.h"
 #include "filters/inject.h"
 
-#define UID_MAX 128
+#define UID_MAX       128
+#define MESSAGE_BYTES 8192
 
 const struct span inject_warning_names[INJECT_WARNINGS] = {
     [INJECT_WARN_KEPT] = SPAN_INIT("base_url_kept"), [INJECT_WARN_ENV_FROM] = SPAN_INIT("env_from"),
@@ -169,16 +170,19 @@ static void review_pod(struct review *review)
 
 /* ---- ConfigMaps ---- */
 
+/* Whole lines, as many as somebody reads. */
 static struct span printed(struct arena *arena, const struct report *report)
 {
     struct buffer text = {0};
     report_print(report, &text);
-    struct span all = span_trim(buffer_span(&text));
-    while (all.len && all.ptr[all.len - 1] == '\n')
-        all.len--;
-    all = arena_copy(arena, all);
+    struct span all = buffer_span(&text);
+    size_t end = all.len < MESSAGE_BYTES ? all.len : MESSAGE_BYTES;
+    while (end > 0 && all.ptr[end - 1] != '\n')
+        end--;
+    struct span shown = span_take(all, end ? end - 1 : MESSAGE_BYTES);
+    shown = arena_format(arena, "%.*s%s", SPAN_ARG(shown), end < all.len ? "\nand more" : "");
     buffer_finish(&text);
-    return all;
+    return shown;
 }
 
 /* A mounted ConfigMap shows binaryData as files as well, where a configuration would be read unseen. */

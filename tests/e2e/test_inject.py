@@ -217,6 +217,18 @@ def test_config_map_is_judged_as_check_does(webhook, tmp_path):
     assert said.count("\n") >= 2
 
 
+def test_many_errors_are_cut(webhook):
+    """The API server passes the message on to a person."""
+    thing = config_map(postern_yaml=GOOD + "".join(f"unknown{i}: 1\n" for i in range(2000)))
+    message = webhook.call("/validate", injector.review("ConfigMap", thing))["status"]["message"]
+    assert len(message) < 10000 and message.endswith("\nand more") and "postern.yaml:8:1: " in message
+
+
+def test_more_files_than_a_directory_may_have(webhook):
+    thing = config_map(**{f"k{i}_yaml": "log: {}" for i in range(300)})
+    assert "more than 256 files" in webhook.call("/validate", injector.review("ConfigMap", thing))["status"]["message"]
+
+
 def test_large_config_map(webhook):
     models = "".join(f"  - {{name: m{i}, targets: [east]}}\n" for i in range(4000))
     thing = config_map(postern_yaml=GOOD.split("models:")[0] + "models:\n" + models, filler="x" * (1 << 20))

@@ -125,8 +125,31 @@ static void too_much(void **state)
     free(filler);
 }
 
+static void too_many(void **state)
+{
+    (void)state;
+    enum { MOST = 256 };
+    struct config_text texts[MOST + 2] = {{SPAN("x.txt"), SPAN("[")}, {SPAN("a.yaml"), SPAN(HEAD REST)}};
+    struct arena arena;
+    arena_init(&arena);
+    for (int i = 2; i < MOST + 2; i++)
+        texts[i] = (struct config_text){arena_format(&arena, "b%03d.yaml", i), SPAN("log: {}\n")};
+    for (size_t count = MOST + 1; count <= MOST + 2; count++) {
+        struct report report;
+        struct config *config = NULL;
+        report_init(&report);
+        assert_int_equal(config_load_texts(texts, count, &registry, CONFIG_OFFLINE, &report, &config),
+                         count == MOST + 1);
+        assert_int_equal(report.errors, count == MOST + 1 ? 0 : 1);
+        report_finish(&report);
+        config_free(config);
+    }
+    arena_finish(&arena);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(as_a_directory), cmocka_unit_test(too_much)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(as_a_directory), cmocka_unit_test(too_much),
+                                       cmocka_unit_test(too_many)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
