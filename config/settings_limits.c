@@ -137,8 +137,8 @@ static const struct setting limits_table[] = {
      .fallback = "256MiB",
      .min = 1 * MIB,
      .help = "Collected bodies and held events of the whole process together. At the limit reading pauses, then "
-             "requests are "
-             "answered with 503. Set it below the container's memory limit."},
+             "requests are answered with 503. A body counts as it comes, not as it is announced. Set it below the "
+             "container's memory limit."},
     {.name = "buffered",
      .type = SETTING_SIZE,
      AT(buffered),

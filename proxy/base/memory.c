@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/memory.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -32,6 +33,19 @@ struct free_blocks {
 };
 
 static _Thread_local struct free_blocks blocks;
+
+/*
+ * Cold blocks that no thread keeps: of threads that have ended, and of one that is given more than it takes, as by a
+ * reload, whose memory one thread takes and another gives back. Taken and given by the slab, so the lock is rare.
+ */
+static struct {
+    pthread_mutex_t lock;
+    void **blocks;
+    size_t count, cap;
+} orphans = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* More cold blocks than this are another thread's to use. */
+#define COLD_KEPT ((size_t)8 * SLAB_BLOCKS)
 
 static NO_RETURN void out_of_memory(void)
 {
@@ -97,8 +111,32 @@ static void push_cold(void *block)
     blocks.cold[blocks.cold_count++] = block;
 }
 
+/* Gives the last `count` cold blocks away. */
+static void orphan_cold(size_t count)
+{
+    pthread_mutex_lock(&orphans.lock);
+    if (orphans.cap - orphans.count < count) {
+        orphans.cap = orphans.count + count + SLAB_BLOCKS;
+        orphans.blocks = memory_realloc(orphans.blocks, orphans.cap * sizeof(void *));
+    }
+    for (; count > 0; count--)
+        orphans.blocks[orphans.count++] = blocks.cold[--blocks.cold_count];
+    pthread_mutex_unlock(&orphans.lock);
+}
+
+static void adopt_orphans(void)
+{
+    pthread_mutex_lock(&orphans.lock);
+    for (unsigned i = 0; i < SLAB_BLOCKS && orphans.count > 0; i++)
+        push_cold(orphans.blocks[--orphans.count]);
+    pthread_mutex_unlock(&orphans.lock);
+}
+
 static void *from_slab(void)
 {
+    adopt_orphans();
+    if (blocks.cold_count > 0)
+        return blocks.cold[--blocks.cold_count];
     char *slab =
         mmap(NULL, (size_t)SLAB_BLOCKS * MEMORY_BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (slab == MAP_FAILED)
@@ -118,6 +156,14 @@ void *memory_block_get(void)
     return blocks.cold_count > 0 ? blocks.cold[--blocks.cold_count] : from_slab();
 }
 
+/* A burst has passed: its memory goes back at once. Where pages are larger than a block the call fails, and the page
+ * stays. */
+static void chill(void *block)
+{
+    (void)madvise(block, MEMORY_BLOCK, MADV_DONTNEED);
+    push_cold(block);
+}
+
 void memory_block_put(void *block)
 {
     if (!block)
@@ -127,17 +173,19 @@ void memory_block_put(void *block)
     } else if (LIKELY(blocks.hot_count < MEMORY_BLOCKS_KEPT)) {
         blocks.hot[blocks.hot_count++] = block;
     } else {
-        /* A burst has passed: its memory goes back at once. Where pages are larger than a block the call fails, and the
-         * page stays. */
-        (void)madvise(block, MEMORY_BLOCK, MADV_DONTNEED);
-        push_cold(block);
+        chill(block);
+        if (UNLIKELY(blocks.cold_count > COLD_KEPT))
+            orphan_cold(COLD_KEPT / 2);
     }
 }
 
 void memory_blocks_drop(void)
 {
+    while (blocks.hot_count > 0)
+        chill(blocks.hot[--blocks.hot_count]);
+    if (blocks.cold_count > 0)
+        orphan_cold(blocks.cold_count);
     free(blocks.cold);
     blocks.cold = NULL;
-    blocks.cold_count = blocks.cold_cap = 0;
-    blocks.hot_count = 0;
+    blocks.cold_cap = 0;
 }

@@ -31,7 +31,7 @@ void memory_wipe(void *ptr, size_t size);
 MUST_CHECK void *memory_block_get(void);
 /* NULL is allowed. */
 void memory_block_put(void *block);
-/* Forgets this thread's free blocks: call before a thread ends. */
+/* Leaves this thread's free blocks to other threads: call before a thread ends. */
 void memory_blocks_drop(void);
 
 #endif

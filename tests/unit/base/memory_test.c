@@ -5,8 +5,11 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -75,6 +78,57 @@ static void test_blocks(void **state)
     memory_blocks_drop();
 }
 
+/* ---- blocks that one thread takes and another gives back ---- */
+
+enum { PASSED = 100, THREADS = 400 };
+
+static void *take_blocks(void *arg)
+{
+    unsigned char **taken = arg;
+    for (int i = 0; i < PASSED; i++) {
+        taken[i] = memory_block_get();
+        memset(taken[i], i, MEMORY_BLOCK);
+    }
+    memory_block_put(memory_block_get());
+    memory_blocks_drop();
+    return NULL;
+}
+
+static size_t address_space(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%lu", &pages), 1);
+    assert_int_equal(fclose(file), 0);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* As a reload does, again and again: what comes back is used again, not forgotten. */
+static void test_blocks_that_travel(void **state)
+{
+    (void)state;
+    unsigned char *taken[PASSED];
+    size_t before = 0;
+    for (int round = 0; round < THREADS; round++) {
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, take_blocks, taken), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        for (int i = 0; i < PASSED; i++) {
+            assert_int_equal(taken[i][MEMORY_BLOCK - 1], (unsigned char)i);
+            memory_block_put(taken[i]);
+        }
+        if (round == THREADS / 2)
+            before = address_space();
+    }
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_in_range(address_space(), 0, before + (size_t)THREADS / 4 * PASSED * MEMORY_BLOCK);
+#else
+    assert_true(before > 0);
+#endif
+    memory_blocks_drop();
+}
+
 /* A size that overflows must end the process, not wrap to a small allocation. */
 static void test_overflow_ends_the_process(void **state)
 {
@@ -99,6 +153,7 @@ int main(void)
         cmocka_unit_test(test_string),
         cmocka_unit_test(test_wipe),
         cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_blocks_that_travel),
         cmocka_unit_test(test_overflow_ends_the_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

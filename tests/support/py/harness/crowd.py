@@ -173,7 +173,9 @@ class Running:
     def __init__(self, options):
         self.port, self.clients, self.rate = options.port, options.clients, options.rate
         self.request = wire.request("POST", CHAT, answers.ask(options.model))
-        self.stream = wire.request("POST", CHAT, answers.ask(options.stream_model, stream=True))
+        # Without blanks, as most SDKs write it.
+        compact = json.dumps(json.loads(answers.ask(options.stream_model, stream=True)), separators=(",", ":"))
+        self.stream = wire.request("POST", CHAT, compact)
         self.unready = options.clients + options.streams
         self.stopping = self.leaving = False
         self.tally = Tally()
