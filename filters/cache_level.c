@@ -17,11 +17,11 @@ bool cache_prepare(const void *given, struct report *report)
     const struct cache_seal_keys *keys = settings->seal ? settings->seal->keys : NULL;
     if (!keys)
         return true;
-    struct buffer text = {0};
-    char *room = buffer_reserve(&text, KEYS_FILE_MOST);
     FILE *file = fopen(keys->file.ptr, "re");
     if (!file) /* the settings table says so, unless files are not to be looked at */
         return true;
+    struct buffer text = {0};
+    char *room = buffer_reserve(&text, KEYS_FILE_MOST);
     buffer_commit(&text, fread(room, 1, KEYS_FILE_MOST, file));
     (void)fclose(file);
     struct cache_keys *read = cache_keys_parse(keys->file, buffer_span(&text), report);
