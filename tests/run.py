@@ -41,6 +41,8 @@ class Plan:
         self.e2e = chosen(suites.names("e2e"))
         self.conformance = chosen(suites.names("conformance"))
         self.deploy = chosen(suites.names("deploy"))
+        # Two builds of an image: minutes, and root. Only when asked for.
+        self.image = chosen(suites.names("image")) if patterns else []
 
     def groups(self):
         return vars(self)
@@ -85,7 +87,7 @@ def run_fuzz(report, plan, seconds):
 
 
 def run_suites(report, plan, ready):
-    for suite in ("e2e", "conformance", "deploy"):
+    for suite in ("e2e", "conformance", "deploy", "image"):
         if getattr(plan, suite) and ready():
             suites.run(report, suite, getattr(plan, suite), paths.BUILD_ADDRESS / "postern")
 
@@ -102,7 +104,7 @@ def main():
             print("\n".join(f"{group}: {name}" for name in names))
         return 0
     report = Report()
-    fetched = tools.Tools(report) if plan.e2e or plan.conformance or plan.deploy or plan.workers else None
+    fetched = tools.Tools(report) if plan.e2e or plan.conformance or plan.deploy or plan.image or plan.workers else None
     outcome = []
 
     def ready():
@@ -117,6 +119,8 @@ def main():
     run_fuzz(report, plan, arguments.fuzz_seconds)
     run_suites(report, plan, ready)
     run_threads(report, plan, ready)
+    if not arguments.patterns:
+        report.skipped("image", "the image is built by ./dev test image alone")
     return report.finish()
 
 

@@ -19,7 +19,8 @@ NAMES = sorted(path.parent.name for path in FOLDER.glob("*/README.md"))
 # Whose values install the injector that an example relies on, and the namespace its pods go to.
 INJECTORS = {"aks-store-demo": ("aks-store-demo", "pets"), "jobs": ("jobs", "default"), "kaito": ("jobs", "pets"),
              "shared-gateway": ("shared-gateway", "team-search")}
-EXTERNAL = [("Secret", "postern-gateway-tls"), ("Secret", "postern-keys"), ("Secret", "postern-pepper")]
+EXTERNAL = [("Secret", "postern-gateway-tls"), ("Secret", "postern-keys"), ("Secret", "postern-pepper"),
+            ("Secret", "postern-cache")]
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
