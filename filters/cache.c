@@ -2,6 +2,7 @@
 #include "filters/cache.h"
 
 #include "base/clock.h"
+#include "gateway/paced_stream.h"
 #include "gateway/snapshot.h"
 
 /* ---- freshness ---- */
@@ -61,6 +62,17 @@ static enum verdict bypass(struct filter *filter, enum cache_bypass why)
 
 /* ---- a client's exchange ---- */
 
+static void answer_paced(struct filter *filter, unsigned status, struct cache_body *body, uint64_t pause)
+{
+    struct exchange *exchange = filter->exchange;
+    struct message head = {.version = HTTP_1_1, .status = status, .keep_alive = true};
+    head.fields = exchange->answer_fields;
+    fields_add_id(&head.fields, &exchange->arena, FIELD_CONTENT_TYPE, arena_copy(&exchange->arena, body->type));
+    if (!buffer_len(&body->made))
+        buffer_append(&body->made, body->parts[0]);
+    filter_answer_stream(filter, paced_stream_create(exchange, &head, &body->made, pause));
+}
+
 /* True: answered. False: it could not be put into the form that the client wants, and is forgotten. */
 static bool answer_now(struct filter *filter, const uint8_t *key, struct cache_entry *entry, enum cache_result result)
 {
@@ -75,7 +87,11 @@ static bool answer_now(struct filter *filter, const uint8_t *key, struct cache_e
         buffer_append(&body.made, body.parts[1]);
         body.parts[0] = buffer_span(&body.made);
     }
-    filter_answer(filter, entry->facts.status, body.type, body.parts[0]);
+    const struct cache_settings *settings = filter->settings;
+    if (settings->pace && filter->exchange->operation_streams)
+        answer_paced(filter, entry->facts.status, &body, settings->pace);
+    else
+        filter_answer(filter, entry->facts.status, body.type, body.parts[0]);
     buffer_finish(&body.made);
     return true;
 }

@@ -340,7 +340,7 @@ static void dress(struct flight_follower *follower)
     cache_status_forwarded(filter, &filter->exchange->response.fields);
 }
 
-static bool answer(struct flight_follower *follower, void *given, struct buffer *ret)
+static bool answer(struct flight_follower *follower, void *given, struct buffer *ret, uint64_t *ret_pause)
 {
     struct filter *filter = follower->filter;
     struct exchange *exchange = filter->exchange;
@@ -356,6 +356,9 @@ static bool answer(struct flight_follower *follower, void *given, struct buffer 
     exchange->response.status = entry->facts.status;
     fields_add_id(&exchange->response.fields, &exchange->arena, FIELD_CONTENT_TYPE,
                   arena_copy(&exchange->arena, body.type));
+    const struct cache_settings *settings = filter->settings;
+    if (exchange->operation_streams)
+        *ret_pause = settings->pace;
     buffer_append(ret, body.parts[0]);
     buffer_append(ret, body.parts[1]);
     buffer_finish(&body.made);

@@ -67,9 +67,9 @@ struct flight_ops {
     void (*dress)(struct flight_follower *follower);
     /*
      * Follower's thread: `given` is what flight_give was called with. Fills exchange->response and `body`; false
-     * answers with INTERNAL.
+     * answers with INTERNAL. *ret_pause, when set, is the time in µs between two events of it.
      */
-    bool (*answer)(struct flight_follower *follower, void *given, struct buffer *body);
+    bool (*answer)(struct flight_follower *follower, void *given, struct buffer *body, uint64_t *ret_pause);
     /* Any thread, once: nobody knows the flight any more. Frees flight_state and the result that was given. */
     void (*finish)(void *state, void *result);
 };

@@ -3,6 +3,7 @@
 #include "gateway/attempt.h"
 #include "gateway/exchange.h"
 #include "gateway/flight_internal.h"
+#include "gateway/paced_stream.h"
 #include "gateway/worker.h"
 
 /* Bytes handed on before others get their turn. */
@@ -145,18 +146,33 @@ static void fail(struct flight_follower *follower, enum fault why, const char *r
     stream_arrived_failure(&follower->stream, why == FAULT_NONE ? FAULT_UPSTREAM_CLOSED : why, reason, false);
 }
 
-/* The result that takes the answer's place goes out in one piece. */
+/* Another source goes on in this one's place. */
+static void hand_over(struct flight_follower *follower, struct buffer *body, uint64_t pause)
+{
+    struct exchange *exchange = follower->exchange;
+    leave(follower);
+    follower->stream.exchange = NULL;
+    exchange->source = paced_stream_create(exchange, &exchange->response, body, pause);
+    exchange->source->exchange = exchange;
+}
+
+/* The result that takes the answer's place goes out in one piece, or as if it were made just now. */
 static void answer(struct flight_follower *follower)
 {
     struct flight *flight = follower->flight;
     struct exchange *exchange = follower->exchange;
     struct buffer body = {0};
+    uint64_t pause = 0;
     follower->began = true;
     exchange->first_byte_at = clock_monotonic();
     exchange->response = (struct message){.version = HTTP_1_1, .keep_alive = true};
-    if (!flight->ops->answer(follower, flight->result, &body)) {
+    if (!flight->ops->answer(follower, flight->result, &body, &pause)) {
         buffer_finish(&body);
         fail(follower, FAULT_INTERNAL, "what was kept could not be put into this form");
+        return;
+    }
+    if (pause) {
+        hand_over(follower, &body, pause);
         return;
     }
     exchange->response.framing = BODY_LENGTH;

@@ -175,6 +175,38 @@ static void test_both_forms(void **state)
     rig_run(&plain, json_as_events);
 }
 
+/* One event at a time, as if it were made just now. */
+static const struct rig_setup paced = {.filters = "answers: {type: cache, pace: 20ms, " RULE "}", .order = "answers"};
+
+static void one_by_one(struct rig *rig)
+{
+    reply_events(rig);
+    (void)ask(rig, ASK_STREAM);
+    struct rig_client *client = &rig->clients[0];
+    rig_post(client, "/v1/chat/completions", ASK_STREAM);
+    rig_settle(rig);
+    assert_int_equal(client->answer_count, 1);
+    if (!rig->dribble)
+        rig_assert_body(rig_partial(client), EVENT_1);
+    for (unsigned i = 0; i < 40; i++)
+        rig_pass(rig, 20 * CLOCK_MS);
+    rig_assert_body(rig_answer(client, 1), EVENTS);
+    /* JSON comes at once. */
+    assert_true(rig_body_has(ask(rig, ASK), "Deep and blue."));
+    /* Who leaves amid it leaves nothing behind. */
+    rig_post(client, "/v1/chat/completions", ASK_STREAM);
+    rig_settle(rig);
+    rig_leave(client);
+    rig_settle(rig);
+    assert_int_equal(rig->request_count, 1);
+}
+
+static void test_paced(void **state)
+{
+    (void)state;
+    rig_run(&paced, one_by_one);
+}
+
 /* ---- what is not the same ---- */
 
 static void different(struct rig *rig)
@@ -238,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_events_twice),
         cmocka_unit_test(test_events_with_usage_first),
         cmocka_unit_test(test_both_forms),
+        cmocka_unit_test(test_paced),
         cmocka_unit_test(test_different),
         cmocka_unit_test(test_bypassed),
     };
