@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits and time limits, as clients and targets meet them."""
+import contextlib
 import json
 import pathlib
 import threading
@@ -62,6 +63,20 @@ def test_held_bytes(gateway, upstream):
         first.send(body[-1:])
         assert first.answer("POST").status == 200
         assert third.ask("POST", CHAT, body).status == 200
+    running.wait_until(lambda: "\npostern_held_bytes 0\n" in running.metrics())
+
+
+def test_uploads_that_announce_and_wait(gateway, upstream):
+    """A body counts as it comes: a crowd that announces much and sends little keeps nobody waiting."""
+    running = gateway(upstream(fine), limits={"held": "8MiB", "body": "4MiB"})
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            idle = stack.enter_context(running.client())
+            idle.send(head_only(("content-length", str(4 << 20))) + b'{"model": "gpt-4o", ' + b" " * 1000)
+        running.wait_until(lambda: f"\npostern_held_bytes {20 * 65536}\n" in running.metrics())
+        with running.client() as client:
+            for _ in range(3):
+                assert client.ask("POST", CHAT, answers.ask(text="x" * (3 << 20))).status == 200
     running.wait_until(lambda: "\npostern_held_bytes 0\n" in running.metrics())
 
 
