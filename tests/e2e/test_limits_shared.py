@@ -232,9 +232,10 @@ def test_when_store_lost(gateway, owned, redis, word, status):
         assert served.probe("/readyz") == 200
 
 
+@pytest.mark.workers
 def test_tokens_come_back_even(owned, redis, gateway):
-    """An outage in which tokens were granted from shares: afterwards the store has counted what was reported, to the token."""
-    gateways = [gateway(**config(redis.url, {"name": "day", "tokens": "100000000/day"}, deadline="20ms")) for _ in range(2)]
+    """Outages in which tokens were granted from shares: afterwards the store has counted what was reported, to the token."""
+    gateways = [gateway(**config(redis.url, {"name": "day", "tokens": "100000000/day"}, deadline="20ms"), workers=2) for _ in range(2)]
     with load(owned, gateways, 50) as results:
         for _ in range(2):
             threading.Event().wait(1)
