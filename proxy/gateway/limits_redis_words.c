@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 
+#include "base/decimal.h"
 #include "base/hash.h"
 #include "gateway/limits_redis_internal.h"
 
-#define NUMBER_MOST 21
+/* With a sign or a blank. */
+#define NUMBER_MOST (DECIMAL_MAX + 1)
 /* A kind, three numbers and their like; a month has three more. */
 #define PART_MOST (8 * NUMBER_MOST)
 /* "postern:c{0123456789abcdef}" */
@@ -38,30 +40,18 @@ static void argument(struct limits_words *words, struct span text)
     words->arg[words->args++] = text;
 }
 
-/* The digits at `to`; how many. */
-static size_t digits(char *to, uint64_t number)
-{
-    char back[NUMBER_MOST];
-    size_t len = 0;
-    do
-        back[len++] = (char)('0' + number % 10);
-    while (number /= 10);
-    for (size_t i = 0; i < len; i++)
-        to[i] = back[len - 1 - i];
-    return len;
-}
-
 void limits_words_number(struct limits_words *words, uint64_t number)
 {
-    argument(words, take(words, digits(words->bytes, number)));
+    argument(words, take(words, (size_t)(decimal_write(words->bytes, number, 0) - words->bytes)));
 }
 
 void limits_words_signed(struct limits_words *words, int64_t number)
 {
-    size_t sign = number < 0;
-    words->bytes[0] = '-';
-    uint64_t size = number < 0 ? (uint64_t)-number : (uint64_t)number;
-    argument(words, take(words, sign + digits(words->bytes + sign, size)));
+    char *to = words->bytes;
+    if (number < 0)
+        *to++ = '-';
+    to = decimal_write(to, number < 0 ? (uint64_t)-number : (uint64_t)number, 0);
+    argument(words, take(words, (size_t)(to - words->bytes)));
 }
 
 void limits_words_text(struct limits_words *words, struct span text)
@@ -99,7 +89,7 @@ void limits_words_record(struct limits_words *words, uint64_t tag, const uint8_t
     struct span text = span_of(name, (size_t)(to - name));
     if (group) {
         *to++ = '.';
-        to += digits(to, group);
+        to = decimal_write(to, group, 0);
     }
     words->key[words->keys++] = take(words, (size_t)(to - start));
     argument(words, text);
@@ -159,7 +149,7 @@ static void period(struct limits_words *words, const struct limit_law *law, uint
     for (unsigned i = 0; i < ARRAY_LEN(numbers); i++) {
         if (i)
             *to++ = ' ';
-        to += digits(to, numbers[i]);
+        to = decimal_write(to, numbers[i], 0);
     }
     argument(words, take(words, (size_t)(to - words->bytes)));
 }

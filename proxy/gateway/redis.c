@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/crypto.h"
+#include "base/decimal.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "gateway/redis_internal.h"
@@ -250,11 +251,11 @@ void redis_eval(struct redis *redis, struct list *list, struct redis_call *call,
                 uint64_t deadline)
 {
     struct span argv[REDIS_ARGUMENTS];
-    char number[12];
+    char number[DECIMAL_MAX];
     assert(key_count <= REDIS_ARGUMENTS - 3 && arg_count <= REDIS_ARGUMENTS - 3 - key_count);
     argv[0] = SPAN("EVALSHA");
     argv[1] = span_of(script->sha1, sizeof(script->sha1) - 1);
-    argv[2] = span_of(number, (size_t)snprintf(number, sizeof(number), "%u", key_count));
+    argv[2] = span_of(number, (size_t)(decimal_write(number, key_count, 0) - number));
     for (unsigned i = 0; i < key_count; i++)
         argv[3 + i] = keys[i];
     for (unsigned i = 0; i < arg_count; i++)
