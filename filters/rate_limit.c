@@ -81,6 +81,7 @@ static void granted(struct filter *filter)
     for (unsigned i = 0; i < state->call.count; i++)
         if (state->call.parts[i].shadow && !state->call.parts[i].answer.granted)
             rate_limit_count(filter, state->of[i]->name, SPAN("shadow"));
+    rate_limit_set_budget(filter);
     if (!instance->store->ops->renew)
         return;
     state->renew.fire = renew;

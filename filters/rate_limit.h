@@ -63,6 +63,7 @@ struct exempt_settings {
 };
 
 enum { FIELDS_OPENAI = 1, FIELDS_IETF = 2 };
+enum over_budget { OVER_BUDGET_CONTINUE, OVER_BUDGET_FINISH };
 
 struct rate_limit_settings {
     struct settings settings;
@@ -77,6 +78,7 @@ struct rate_limit_settings {
     unsigned max_waiting;
     unsigned keys;
     uint64_t fields; /* FIELDS_*; nothing given: all */
+    enum over_budget over_budget;
 };
 
 extern const struct settings_spec rate_limit_spec;
@@ -106,7 +108,8 @@ struct rate_limit_state {
     struct filter *filter;
     struct limits_call call;
     const struct limit_settings **of; /* the limit of each part */
-    uint64_t input;                   /* tokens reserved for the request; 0 when no limit counts tokens */
+    bool estimated;                   /* some limit counts tokens */
+    uint64_t input;                   /* tokens reserved for the request */
     uint64_t output;                  /* tokens reserved for the answer */
     uint64_t granted_at;              /* loop time */
     uint64_t since;                   /* when it began to wait */
@@ -124,6 +127,8 @@ struct rate_limit_state {
 
 /* Makes the parts of all limits that fit this exchange; false when there are none. */
 bool rate_limit_parts(struct filter *filter);
+/* Sets how many tokens a granted stream may deliver, where `over_budget: finish` bounds one without a maximum. */
+void rate_limit_set_budget(struct filter *filter);
 /* Puts what the exchange came to into the parts. */
 void rate_limit_charge(struct filter *filter);
 /* Whether the caller is exempt. */

@@ -267,6 +267,7 @@ bool rate_limit_parts(struct filter *filter)
     state->of = ARENA_ARRAY(&exchange->arena, const struct limit_settings *, count);
     if (tokens && exchange->inspected) {
         const struct rate_limit_instance *instance = filter->instance;
+        state->estimated = true;
         state->input = tokens_estimate(exchange)->tokens;
         state->output = tokens_output_most(
             exchange, limits_learned(instance->table, learned_hash(filter), settings->assumed_output));
@@ -275,6 +276,40 @@ bool rate_limit_parts(struct filter *filter)
         if (rate_limit_fits(&settings->limits[i], exchange))
             add_parts(filter, &settings->limits[i]);
     return true;
+}
+
+/* Tokens of output that fit into what is left of a limit beside its reservation; UINT64_MAX when it counts none. */
+static uint64_t output_left(const struct filter *filter, const struct limit_settings *limit, uint64_t remaining)
+{
+    struct tokens million = {.output = 1000000}, thought = {.output = 1000000, .reasoning = 1000000};
+    if (!needs_estimate(limit->unit))
+        return UINT64_MAX;
+    uint64_t none = units_of(filter, limit, (struct tokens){0}), plain = units_of(filter, limit, million) - none;
+    uint64_t dearer = units_of(filter, limit, thought) - none;
+    if (plain < dearer)
+        plain = dearer;
+    return plain ? (uint64_t)((double)remaining / (double)plain * 1e6) : UINT64_MAX;
+}
+
+void rate_limit_set_budget(struct filter *filter)
+{
+    const struct rate_limit_settings *settings = filter->settings;
+    const struct rate_limit_state *state = filter->state;
+    struct exchange *exchange = filter->exchange;
+    if (settings->over_budget != OVER_BUDGET_FINISH || !state->estimated || !exchange->info.stream ||
+        tokens_output_is_given(exchange))
+        return;
+    uint64_t least = UINT64_MAX;
+    for (unsigned i = 0; i < state->call.count; i++) {
+        const struct limits_part *part = &state->call.parts[i];
+        uint64_t left = part->shadow ? UINT64_MAX : output_left(filter, state->of[i], part->answer.remaining);
+        least = left < least ? left : least;
+    }
+    if (least == UINT64_MAX)
+        return;
+    uint64_t budget = state->output + least ? state->output + least : 1;
+    if (!exchange->output_budget || budget < exchange->output_budget)
+        exchange->output_budget = budget;
 }
 
 /* ---- settlement ---- */
@@ -322,7 +357,7 @@ void rate_limit_charge(struct filter *filter)
         count_tokens(filter, t, SPAN("reported"));
         note_error(filter, t.input);
         uint64_t choices = tokens_choices(exchange);
-        if (tokens_are_written(exchange))
+        if (state->estimated && tokens_are_written(exchange))
             limits_learn(instance->table, learned_hash(filter), t.output / choices + (t.output % choices != 0),
                          loop_now(instance->worker->loop));
     } else if (was_sent(exchange) && !refused_by_target(exchange) &&

@@ -332,6 +332,7 @@ static const struct setting exempt_table[] = {
 static const struct settings_spec exempt_spec =
     SETTINGS_SPEC("exempt", struct exempt_settings, exempt_table, "Who is neither counted nor refused.");
 
+static const char *const over_budgets[] = {[OVER_BUDGET_CONTINUE] = "continue", [OVER_BUDGET_FINISH] = "finish", NULL};
 static const char *const field_sets[] = {"openai", "ietf", NULL};
 
 #define AT(member) .offset = offsetof(struct rate_limit_settings, member)
@@ -370,6 +371,15 @@ static const struct setting rate_limit_table[] = {
      .max = 1000000,
      .unit = "tokens",
      .help = "Reserved for an answer whose request sets no maximum, until answers of its model have been seen."},
+    {.name = "over_budget",
+     .type = SETTING_ENUM,
+     AT(over_budget),
+     .fallback = "continue",
+     .choices = over_budgets,
+     .help = "What becomes of a stream whose request set no maximum, when its answer has grown beyond what was "
+             "reserved and what else was left in its limits. continue: it is charged in full, others wait. finish: it "
+             "ends as if its maximum were reached, with finish_reason length (responses: response.incomplete). "
+             "Streams of chat, completions and responses; counted by estimate."},
     {.name = "max_waiting",
      .type = SETTING_INTEGER,
      AT(max_waiting),

@@ -109,9 +109,10 @@ struct attempt {
         struct answer_tap *json;    /* WATCH_JSON */
         struct answer_facts *facts; /* WATCH_KNOWN */
     } tap;
-    struct buffer held;    /* before the commit: bytes of the answer; or an error body that is looked at */
-    struct buffer partial; /* the beginning of an event that may have to be hidden */
-    uint64_t last_byte_at; /* loop time */
+    struct buffer held;      /* before the commit: bytes of the answer; or an error body that is looked at */
+    struct buffer partial;   /* the beginning of an event that may have to be hidden */
+    struct span first_event; /* data of the stream's first, in the arena: only while exchange->output_budget is set */
+    uint64_t last_byte_at;   /* loop time */
 };
 
 struct attempts {

@@ -5,10 +5,12 @@
 #include "gateway/credentials.h"
 #include "gateway/exchange.h"
 #include "gateway/target_state.h"
+#include "gateway/tokens.h"
 #include "gateway/upstream_head.h"
 #include "gateway/worker.h"
 #include "openai/answer_light.h"
 #include "openai/errors.h"
+#include "openai/stream_end.h"
 
 /* ---- facts ---- */
 
@@ -283,8 +285,50 @@ static void pass_tail(struct attempt *attempt, const char *from, const char *end
     attempt->exchange->mid_event = false;
 }
 
+/* Whether the stream has delivered more than it may. */
+static bool over_budget(struct attempt *attempt, const struct sse_event *event)
+{
+    struct exchange *exchange = attempt->exchange;
+    if (!attempt->first_event.len)
+        attempt->first_event = arena_copy(&exchange->arena, event->data);
+    return attempt->state == ATTEMPT_PASSING && stream_end_can(exchange->call.operation) && exchange->estimate &&
+           !attempt->tap.events->facts.finish &&
+           estimate_delivered(exchange->estimate, attempt->tap.events->facts.text_bytes) > exchange->output_budget;
+}
+
+/* Ends the stream as if it had reached its maximum; false when that cannot be said in its way, and it goes on. */
+static bool end_politely(struct attempt *attempt, const struct sse_event *event)
+{
+    struct exchange *exchange = attempt->exchange;
+    struct answer_facts *facts = &attempt->tap.events->facts;
+    struct stream_end end = {.choices = tokens_choices(exchange),
+                             .input = exchange->estimate->tokens,
+                             .output = estimate_delivered(exchange->estimate, facts->text_bytes),
+                             .include_usage = exchange->info.include_usage == TRI_TRUE,
+                             .sequence = facts->has_sequence ? facts->sequence + 1 : 0};
+    struct buffer out = {0};
+    /* The first chunk of Azure has no id; a response says what it is in its first event only. */
+    bool named = exchange->call.operation->id == OPERATION_RESPONSES;
+    if (!stream_end_append(&out, exchange->call.operation, named ? attempt->first_event : event->data, &end)) {
+        exchange->output_budget = 0;
+        return false;
+    }
+    facts->finish |= FINISH_LENGTH;
+    exchange_response_body(exchange, buffer_span(&out), false);
+    buffer_finish(&out);
+    if (attempt->state == ATTEMPT_OVER)
+        return true;
+    exchange->answer_end_at = clock_monotonic();
+    exchange->mid_event = false;
+    attempt->all->finished_well = true;
+    attempt_leave(attempt, FAULT_NONE);
+    exchange_response_end(exchange, NULL);
+    return true;
+}
+
 static void events_arrived(struct attempt *attempt, struct span bytes)
 {
+    struct exchange *exchange = attempt->exchange;
     const char *from = bytes.ptr, *end = bytes.ptr + bytes.len;
     uint64_t base = attempt->sse->offset;
     struct span rest = bytes;
@@ -309,6 +353,12 @@ static void events_arrived(struct attempt *attempt, struct span bytes)
             from = rest.ptr;
             if (attempt->state == ATTEMPT_HOLDING)
                 commit(attempt);
+        }
+        if (UNLIKELY(exchange->output_budget) && over_budget(attempt, &event)) {
+            pass(attempt, from, rest.ptr);
+            from = rest.ptr;
+            if (attempt->state == ATTEMPT_OVER || end_politely(attempt, &event))
+                return;
         }
     }
     if (attempt->state != ATTEMPT_OVER)

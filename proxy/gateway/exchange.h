@@ -134,12 +134,13 @@ struct exchange {
     bool local_answer;
     bool operation_streams;          /* the request asked for a stream */
     const struct estimate *estimate; /* of the input; NULL until tokens_estimate */
-    struct answer_facts facts;       /* usage, model, finish reasons, delivered text; of the attempt that served */
-    bool usage_estimated;            /* the answer passed opaque (compressed): its usage is not known */
-    bool answer_whole;               /* a local source has given the last event: a client may leave */
-    struct span cache;               /* what a cache made of it: "hit", "miss" ...; static; empty: none saw it */
-    bool usage_free;                 /* `facts.usage` tells what an answer cost once; this exchange cost nothing */
-    bool mid_event;                  /* the beginning of an event has gone out: a broken stream can only be cut */
+    uint64_t output_budget;    /* tokens; a stream that delivers more is ended (openai/stream_end.h). 0: no bound */
+    struct answer_facts facts; /* usage, model, finish reasons, delivered text; of the attempt that served */
+    bool usage_estimated;      /* the answer passed opaque (compressed): its usage is not known */
+    bool answer_whole;         /* a local source has given the last event: a client may leave */
+    struct span cache;         /* what a cache made of it: "hit", "miss" ...; static; empty: none saw it */
+    bool usage_free;           /* `facts.usage` tells what an answer cost once; this exchange cost nothing */
+    bool mid_event;            /* the beginning of an event has gone out: a broken stream can only be cut */
     uint64_t bytes_in, bytes_out;
     uint64_t content_events; /* of an event stream, so far */
     /*

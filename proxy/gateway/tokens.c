@@ -26,6 +26,12 @@ uint64_t tokens_choices(const struct exchange *exchange)
     return n->present && n->value ? n->value : 1;
 }
 
+bool tokens_output_is_given(const struct exchange *exchange)
+{
+    const struct request_info *info = &exchange->info;
+    return info->max_completion_tokens.present || info->max_output_tokens.present || info->max_tokens.present;
+}
+
 uint64_t tokens_output_most(const struct exchange *exchange, uint64_t assumed)
 {
     const struct request_info *info = &exchange->info;
@@ -67,7 +73,7 @@ struct tokens tokens_guess(const struct exchange *exchange, uint64_t output_most
         bytes = exchange->bytes_out;
     if (estimate)
         used.output = estimate_delivered(estimate, bytes);
-    if (output_most && exchange->info.kind == REQUEST_JSON)
+    if (output_most && exchange->info.kind == REQUEST_JSON && tokens_output_is_given(exchange))
         used.output = least(used.output, output_most);
     return used;
 }

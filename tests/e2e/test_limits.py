@@ -78,6 +78,42 @@ def test_stream_is_charged_as_reported(gateway):
     assert 'postern_limit_tokens_total{filter="limit",basis="reported"}' in served.metrics()
 
 
+def test_a_stream_over_its_budget_ends_politely(gateway):
+    """Without a maximum it ends when its limit is used up: the SDK sees finish_reason length and usage, and no error."""
+    served = gateway(**limited({"name": "day", "tokens": "300/day", "per": ["operation"]}, over_budget="finish", assumed_output=10,
+                               target={"name": "mock", "mock": {"chunks": 400}}))
+    with sdk(served, retries=0) as client:
+        chunks = list(client.chat.completions.create(model="m", messages=SAY, stream=True, stream_options={"include_usage": True}))
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "length"
+        assert chunks[-1].usage.total_tokens == chunks[-1].usage.prompt_tokens + chunks[-1].usage.completion_tokens
+        assert 150 < chunks[-1].usage.completion_tokens < 400 and len({chunk.id for chunk in chunks}) == 1
+        assert len(text) > 500
+        with pytest.raises(openai.RateLimitError):
+            client.chat.completions.create(model="m", messages=SAY)
+        events = list(client.responses.create(model="m", input="Go on.", stream=True))
+        assert (events[-1].type, events[-1].response.status) == ("response.incomplete", "incomplete")
+        assert events[-1].response.incomplete_details.reason == "max_output_tokens"
+        assert events[-1].response.id == events[0].response.id
+    assert {line["outcome"] for line in served.access(3) if line["status"] == 200} == {"completed"}
+
+
+def test_targets_at_their_limits_are_passed_over(gateway):
+    targets = [{"name": "first", "mock": {}, "limits": {"requests": "1/minute"}}, {"name": "second", "mock": {}}]
+    served = gateway(targets=targets, models=[
+        {"name": "m", "targets": [{"target": "first"}, {"target": "second", "priority": 2, "limits": {"requests": "1/minute"}}]}])
+    with sdk(served, retries=0) as client:
+        for _ in range(2):
+            assert client.chat.completions.create(model="m", messages=SAY).choices
+        with pytest.raises(openai.RateLimitError) as refused:
+            client.chat.completions.create(model="m", messages=SAY)
+    assert 0 < int(refused.value.response.headers["retry-after-ms"]) <= 60000 and "All targets" in str(refused.value)
+    assert [line.get("target") for line in served.access(3)] == ["first", "second", None]
+    metrics = served.metrics()
+    assert 'postern_target_limit_total{target="first",deployment="",limit="requests",result="refused"} 2' in metrics
+    assert 'postern_target_limit_total{target="second",deployment="m",limit="requests",result="refused"} 1' in metrics
+
+
 def leave_somewhere(port, seed):
     """One request that ends at a random place: while it is sent, before the answer, within it, or after it."""
     choose = random.Random(seed)
