@@ -405,9 +405,10 @@ static const struct filter_type dribble = {.name = "dribble",
 /* ---- registry ---- */
 
 extern const struct filter_type filter_cache;
+extern const struct filter_type filter_inject;
 extern const struct filter_type filter_rate_limit;
 
-static const struct filter_type *const types[] = {&probe, &dribble, &filter_rate_limit, &filter_cache};
+static const struct filter_type *const types[] = {&probe, &dribble, &filter_inject, &filter_rate_limit, &filter_cache};
 const struct filter_registry probe_registry = {.types = types, .count = ARRAY_LEN(types)};
 
 const struct settings_registry *probe_settings(void)
@@ -415,6 +416,7 @@ const struct settings_registry *probe_settings(void)
     static struct settings_registry_entry entries[ARRAY_LEN(types)];
     static const struct settings_registry registry = {.count = ARRAY_LEN(entries), .entries = entries};
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
-        entries[i] = (struct settings_registry_entry){.name = types[i]->name, .spec = types[i]->settings};
+        entries[i] = (struct settings_registry_entry){
+            .name = types[i]->name, .spec = types[i]->settings, .flags = types[i]->serves ? SETTINGS_SERVES : 0};
     return &registry;
 }

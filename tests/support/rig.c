@@ -31,10 +31,10 @@ static void write_config(struct buffer *text, const struct rig *rig, const struc
     const char *comma = *order ? ", " : "";
     buffer_append(text, SPAN("apiVersion: postern/v1\nlog: {access: \"off\", level: error}\nlisteners:\n"));
     if (rig->dribble) {
-        buffer_format(text, "  - {address: \"127.0.0.1:4610\", filters: [dribble-out%s%s, dribble-in]}\n", comma,
-                      order);
-        buffer_format(text, "filters: {dribble-out: {type: dribble}, dribble-in: {type: dribble}%s%s}\n",
-                      *filters ? ", " : "", filters);
+        buffer_format(text, "  - {address: \"127.0.0.1:4610\", filters: [dribble-out%s%s%s]}\n", comma, order,
+                      setup->serves ? "" : ", dribble-in");
+        buffer_format(text, "filters: {dribble-out: {type: dribble}%s%s%s}\n",
+                      setup->serves ? "" : ", dribble-in: {type: dribble}", *filters ? ", " : "", filters);
     } else {
         buffer_format(text, "  - {address: \"127.0.0.1:4610\", filters: [%s]}\n", order);
         if (*filters)

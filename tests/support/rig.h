@@ -40,6 +40,7 @@ struct rig_setup {
     const char *order;   /* inside of the listener's `filters: [...]` */
     const char *rest;    /* `targets:`, `models:` and more, in block style; NULL: rig_two_targets */
     bool large;          /* much data: dribbles are not tiny */
+    bool serves;         /* the last filter of `order` does: nothing dribbles behind it */
     size_t capacity;     /* bytes a transport holds on the way, plain or dribbled; 0: no limit when plain */
 };
 
