@@ -460,34 +460,34 @@ struct limits_store *limits_redis_create(struct worker *worker, struct redis_sto
     return &store->store;
 }
 
-void limits_redis_use(struct limits_store *base, struct redis_store *redis)
+void limits_redis_use(struct limits_store *store, struct redis_store *redis)
 {
-    ((struct limits_redis *)(void *)base)->redis = redis;
+    ((struct limits_redis *)(void *)store)->redis = redis;
 }
 
-void limits_redis_destroy(struct limits_store *base)
+void limits_redis_destroy(struct limits_store *store)
 {
-    struct limits_redis *store = (struct limits_redis *)(void *)base;
-    if (!store)
+    struct limits_redis *ours = (struct limits_redis *)(void *)store;
+    if (!ours)
         return;
-    timer_clear(store->worker->loop, &store->timer);
-    pending_cancel(&store->beat.pending);
-    limits_deliver_finish(store);
-    limits_owed_finish(store);
-    limits_table_unref(store->table);
-    limits_scripts_finish(&store->scripts);
-    buffer_finish(&store->words);
-    free(store->name);
-    free(store);
+    timer_clear(ours->worker->loop, &ours->timer);
+    pending_cancel(&ours->beat.pending);
+    limits_deliver_finish(ours);
+    limits_owed_finish(ours);
+    limits_table_unref(ours->table);
+    limits_scripts_finish(&ours->scripts);
+    buffer_finish(&ours->words);
+    free(ours->name);
+    free(ours);
 }
 
-struct limits_redis_counts limits_redis_counts(const struct limits_store *base)
+struct limits_redis_counts limits_redis_counts(const struct limits_store *store)
 {
-    const struct limits_redis *store = (const struct limits_redis *)(const void *)base;
-    struct limits_redis_counts counts = store->counts;
-    counts.waiting = store->kept_count;
-    LIST_EACH(&store->sent, link)
+    const struct limits_redis *ours = (const struct limits_redis *)(const void *)store;
+    struct limits_redis_counts counts = ours->counts;
+    counts.waiting = ours->kept_count;
+    LIST_EACH(&ours->sent, link)
     counts.waiting++;
-    counts.waiting += (unsigned)store->owed.count;
+    counts.waiting += (unsigned)ours->owed.count;
     return counts;
 }
