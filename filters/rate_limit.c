@@ -88,6 +88,14 @@ static void granted(struct filter *filter)
     timer_set(instance->worker->loop, &state->renew, state->granted_at + LIMITS_RENEW);
 }
 
+/* How often the store could not be asked. */
+static void note_local(const struct filter *filter)
+{
+    const struct rate_limit_state *state = filter->state;
+    if (state->call.local)
+        rate_limit_count(filter, (struct span){0}, SPAN("local"));
+}
+
 static void answered(struct limits_call *call, enum limits_result result);
 
 enum limits_result rate_limit_reserve(struct filter *filter)
@@ -101,6 +109,8 @@ enum limits_result rate_limit_reserve(struct filter *filter)
     enum limits_result result =
         limits_reserve(instance->store, &state->call, loop, filter_pendings(filter), loop_now(loop), loop_wall(loop));
     state->asking = result == LIMITS_PENDING;
+    if (!state->asking)
+        note_local(filter);
     if (result == LIMITS_GRANTED)
         granted(filter);
     return result;
@@ -125,6 +135,7 @@ static void answered(struct limits_call *call, enum limits_result result)
     struct rate_limit_state *state = CONTAINER_OF(call, struct rate_limit_state, call);
     struct filter *filter = state->filter;
     state->asking = false;
+    note_local(filter);
     if (result == LIMITS_GRANTED)
         granted(filter);
     if (state->queued)

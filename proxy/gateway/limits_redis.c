@@ -144,6 +144,7 @@ static void decide_local(struct limits_reservation *r, uint64_t now, uint64_t wa
         *refused |= result == LIMITS_REFUSED;
         *lost |= result == LIMITS_LOST;
     }
+    r->call->local = any;
     store->counts.local += any;
 }
 

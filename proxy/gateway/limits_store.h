@@ -82,6 +82,7 @@ struct limits_call {
     /* The store's own: */
     struct pending pending;
     bool granted; /* and not settled */
+    bool local;   /* some of it was decided by this process, as the store could not be asked */
     void *private;
 };
 

@@ -101,8 +101,8 @@ const struct metrics_family metrics_families[METRIC_FAMILY_COUNT] = {
     [METRIC_LOG_LOST] = {"postern_access_log_lost_total", "Access log lines that their destination did not take.",
                          METRICS_COUNTER, NO_LABELS},
     [METRIC_LIMIT] = {"postern_limit_total",
-                      "Requests that a limit refused, held (waited), would have refused (shadow), or that could not be "
-                      "counted (lost).",
+                      "Requests that a limit refused, held (waited), would have refused (shadow), that could not be "
+                      "counted (lost), or were counted here while the store was lost (local).",
                       METRICS_COUNTER, LABELS(3, "filter", "limit", "result")},
     [METRIC_LIMIT_TOKENS] = {"postern_limit_tokens_total",
                              "Tokens charged to limits: as the target reported them, or as they were estimated.",

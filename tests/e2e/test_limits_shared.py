@@ -229,6 +229,7 @@ def test_when_store_lost(gateway, owned, redis, word, status):
         redis.finish()
         answer = served.client().ask("POST", "/v1/chat/completions", json.dumps({"model": "m", "messages": SAY}))
         assert answer.status == status
+        assert 'postern_limit_total{filter="limit",limit="",result="local"} 1' in served.metrics()
         assert served.probe("/readyz") == 200
 
 
