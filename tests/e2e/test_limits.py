@@ -154,6 +154,50 @@ def test_nothing_is_left_by_those_who_leave(gateway):
     assert 0 < charged <= count * (50 + 30)
 
 
+def read_some(port, most):
+    """Begins a stream and leaves after about so many bytes of it, or at its end; the characters of text that were read."""
+    body = json.dumps({"model": "m", "stream": True, "max_tokens": 60, "messages": SAY}).encode()
+    got = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=wire.TIMEOUT) as connection:
+        connection.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+                           f"content-length: {len(body)}\r\n\r\n".encode() + body)
+        while len(got) < most and b"[DONE]" not in got:
+            piece = connection.recv(512)
+            assert piece
+            got += piece
+    return sum(map(len, re.findall(rb'"content":"([^"]*)"', got))), b"[DONE]" in got
+
+
+def test_those_who_leave_pay_for_what_was_generated(gateway):
+    """
+    Of a stream that its client left, at least the text that the client has read is charged and at most all that the model would have
+    generated, each by the bounds of the estimate (2 to 5 bytes a token); of one that came to its end exactly what was reported.
+    """
+    target = {"name": "mock", "mock": {"chunk_interval": "1ms", "chunks": 60}}
+    served = gateway(**limited({"name": "parallel", "concurrency": 1000}, {"name": "day", "tokens": "100000000/day"}, target=target))
+    with sdk(served, retries=0) as client:
+        stream = client.chat.completions.create(model="m", messages=SAY, max_tokens=60, stream=True, stream_options={"include_usage": True})
+        whole = [chunk.usage for chunk in stream if chunk.usage][0]
+    question = sum(len(message["content"]) for message in SAY) + 20
+
+    with served.client() as client:
+        def left():
+            served.wait_until(lambda: '"parallel";r=999' in probe(client).get("ratelimit"))
+            return int(probe(client).get("x-ratelimit-remaining-tokens"))
+
+        before, ends = left(), {False: 0, True: 0}
+        for most in (1, 400, 900, 1600, 2400, 4000, 6000, 9000, 100000) * 2:
+            read, complete = read_some(served.port, most)
+            now = left()
+            charged, before = before - now, now
+            ends[complete] += 1
+            if complete:
+                assert charged == whole.total_tokens
+            else:
+                assert read / 5 <= charged <= whole.completion_tokens * 4 / 2 + question / 2
+        assert ends[False] >= 5 and ends[True] >= 2
+
+
 def test_metrics_and_shadow(gateway):
     served = gateway(**limited({"name": "ghost", "requests": "1/day", "shadow": True}, {"name": "real", "requests": "2/day"},
                                {"name": "tokens", "tokens": "100000/day"}))
