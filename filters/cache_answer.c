@@ -41,19 +41,48 @@ static bool as_json(const struct cache_entry *entry, struct cache_body *ret)
 
 /* ---- fields ---- */
 
-/* `; key="..."`, for a purge of this very answer. A digest: it says nothing of what was asked. */
-static struct span key_part(const struct filter *filter)
+/* Room for the longest Cache-Status there is, and then some. */
+#define STATUS_MOST 192
+
+/* A field's value as it grows; on every hit, so without printf. */
+struct value {
+    char *at;
+};
+
+static void put(struct value *value, struct span text)
 {
-    const struct cache_state *state = filter->state;
+    memcpy(value->at, text.ptr, text.len);
+    value->at += text.len;
+}
+
+static void put_number(struct value *value, uint64_t number)
+{
+    char digits[20];
+    size_t count = 0;
+    do {
+        digits[count++] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    while (count)
+        *value->at++ = digits[--count];
+}
+
+/* `; key="..."`, for a purge of this very answer. A digest: it says nothing of what was asked. */
+static void put_key(struct value *value, const struct cache_state *state)
+{
     struct buffer key = {0};
     if (!state->has_key)
-        return (struct span){0};
-    buffer_append(&key, SPAN("; key=\""));
+        return;
     encode_base64url(&key, span_of((const char *)state->key, sizeof(state->key)));
-    buffer_append(&key, SPAN("\""));
-    struct span part = arena_copy(&filter->exchange->arena, buffer_span(&key));
+    put(value, SPAN("; key=\""));
+    put(value, buffer_span(&key));
+    put(value, SPAN("\""));
     buffer_finish(&key);
-    return part;
+}
+
+static void add(const struct filter *filter, struct fields *fields, enum field_id id, char *start, struct value end)
+{
+    fields_add_id(fields, &filter->exchange->arena, id, span_of(start, (size_t)(end.at - start)));
 }
 
 /* RFC 9111 5.1 and RFC 9211. */
@@ -67,27 +96,39 @@ static void add_fields(const struct filter *filter, const struct cache_facts *fa
         return;
     }
     uint64_t age = cache_age(filter->instance, facts);
-    long long left = ((long long)facts->fresh - (long long)age) / (long long)CLOCK_SECOND;
-    fields_add_id(fields, arena, FIELD_AGE, arena_format(arena, "%llu", (unsigned long long)(age / CLOCK_SECOND)));
+    char *start = arena_bytes(arena, 20);
+    struct value value = {start};
+    put_number(&value, age / CLOCK_SECOND);
+    add(filter, fields, FIELD_AGE, start, value);
+    value.at = start = arena_bytes(arena, STATUS_MOST);
+    put(&value, SPAN("postern; hit"));
     /* Given after the targets had failed: the request was forwarded. */
-    bool consoles = result == CACHE_STALE && state->forward;
-    fields_add_id(fields, arena, FIELD_CACHE_STATUS,
-                  arena_format(arena, "postern; hit%s; ttl=%lld%.*s", consoles ? "; fwd=stale" : "", left,
-                               SPAN_ARG(key_part(filter))));
+    if (result == CACHE_STALE && state->forward)
+        put(&value, SPAN("; fwd=stale"));
+    put(&value, age > facts->fresh ? SPAN("; ttl=-") : SPAN("; ttl="));
+    put_number(&value, (age > facts->fresh ? age - facts->fresh : facts->fresh - age) / CLOCK_SECOND);
+    put_key(&value, state);
+    add(filter, fields, FIELD_CACHE_STATUS, start, value);
 }
 
 void cache_status_forwarded(const struct filter *filter, struct fields *fields)
 {
     const struct cache_state *state = filter->state;
-    struct arena *arena = &filter->exchange->arena;
-    struct span value;
-    if (state->result == CACHE_BYPASS)
-        value = arena_format(arena, "postern; fwd=bypass; detail=%.*s", SPAN_ARG(cache_bypass_word(state->bypass)));
-    else
-        value = arena_format(arena, "postern; fwd=%s%s%s%.*s", state->forward ? state->forward : "uri-miss",
-                             state->collapsed ? "; collapsed" : "",
-                             state->result == CACHE_PARTIAL ? "; detail=partial" : "", SPAN_ARG(key_part(filter)));
-    fields_add_id(fields, arena, FIELD_CACHE_STATUS, value);
+    char *start = arena_bytes(&filter->exchange->arena, STATUS_MOST);
+    struct value value = {start};
+    put(&value, SPAN("postern; fwd="));
+    if (state->result == CACHE_BYPASS) {
+        put(&value, SPAN("bypass; detail="));
+        put(&value, cache_bypass_word(state->bypass));
+    } else {
+        put(&value, span_str(state->forward ? state->forward : "uri-miss"));
+        if (state->collapsed)
+            put(&value, SPAN("; collapsed"));
+        if (state->result == CACHE_PARTIAL)
+            put(&value, SPAN("; detail=partial"));
+        put_key(&value, state);
+    }
+    add(filter, fields, FIELD_CACHE_STATUS, start, value);
 }
 
 /* ---- what it cost, and what was saved ---- */

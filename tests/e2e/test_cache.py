@@ -99,6 +99,54 @@ def test_sdk_reads_the_same_from_both_forms(gateway, mock, first):
     assert [line["cache"] for line in served.access(4)] == ["miss", "hit", "hit", "hit"]
 
 
+@pytest.mark.parametrize("first", ["json", "stream"])
+def test_sdk_reads_the_same_of_responses(gateway, mock, first):
+    """Kept only when the request says `store: false`: absent means that the target stores it."""
+    served = gateway(mock(), **cached())
+    ask_for = {"model": "m", "temperature": 0, "input": "Say something about rivers."}
+
+    def whole(client, **more):
+        return client.responses.create(**ask_for, store=False, **more)
+
+    def streamed(client):
+        with client.responses.stream(**ask_for, store=False) as stream:
+            return stream.get_final_response()
+
+    def essence(response):
+        return response.id, response.model, response.output_text, response.status, response.usage.total_tokens
+
+    with openai.OpenAI(base_url=f"{served.base_url}/v1", api_key="unused", max_retries=0) as client:
+        order = (whole, streamed, whole, streamed) if first == "json" else (streamed, whole, streamed, whole)
+        seen = {essence(one(client)) for one in order}
+        assert len(seen) == 1, seen
+        client.responses.create(**ask_for)
+        client.responses.create(**ask_for, store=True)
+        client.responses.create(**ask_for, store=False, tools=[{"type": "web_search"}])
+    assert [line["cache"] for line in served.access(7)] == ["miss", "hit", "hit", "hit", "bypass", "bypass", "bypass"]
+
+
+def test_completions_share_an_entry(gateway, mock):
+    served = gateway(mock(), **cached())
+    ask_for = {"model": "m", "temperature": 0, "prompt": "Rivers"}
+    with openai.OpenAI(base_url=f"{served.base_url}/v1", api_key="unused", max_retries=0) as client:
+        text = client.completions.create(**ask_for).choices[0].text
+        for _ in range(2):
+            assert "".join(chunk.choices[0].text for chunk in client.completions.create(**ask_for, stream=True) if chunk.choices) == text
+    assert [line["cache"] for line in served.access(3)] == ["miss", "hit", "hit"]
+
+
+def test_memory_is_bounded(gateway, mock):
+    """More than there is room for: what is kept stays below its bound, whatever was asked for."""
+    served = gateway(mock(), **cached(memory="1MiB"))
+    with served.client() as client:
+        for number in range(1500):
+            assert client.ask("POST", CHAT, body(f"{number} " + "word " * 400)).status == 200
+    served.wait_until(lambda: "postern_cache_memory_evicted_total" in served.metrics())
+    values = dict(line.rsplit(" ", 1) for line in served.metrics().splitlines() if line.startswith("postern_cache_memory"))
+    assert 0 < int(values['postern_cache_memory_bytes{filter="answers"}']) <= 1 << 20
+    assert int(values['postern_cache_memory_evicted_total{filter="answers"}']) > 0
+
+
 def test_embeddings_are_kept_one_by_one(gateway, mock):
     served = gateway(mock(), **cached())
     with openai.OpenAI(base_url=f"{served.base_url}/v1", api_key="unused", max_retries=0) as client:
