@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "support/fake_redis.h"
 #include "support/limits_world.h"
 
 #define HOUR  (UINT64_C(3600) * CLOCK_SECOND)
@@ -277,13 +278,74 @@ static void test_again_and_again(void **state)
     assert_int_equal(remaining(month, "/t/month"), 100000 - granted);
 }
 
+/* ---- a server that breaks off within its answer ---- */
+
+static struct fake_redis *fake;
+
+static void script_words(enum limits_script which, char ret[64])
+{
+    const struct limits_redis *store = (const struct limits_redis *)(const void *)world.store;
+    (void)snprintf(ret, 64, "EVALSHA %s", store->scripts.script[which].sha1);
+}
+
+static bool is_settled(struct limits_world *of)
+{
+    char words[64];
+    script_words(LIMITS_SCRIPT_SETTLE, words);
+    return fake_redis_count(fake, words) > 0 && limits_world_is_quiet(of);
+}
+
+/* What it may have granted is given back when it is there again, once; the call goes on at once by the slice. */
+static void test_broken_off(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {
+        "*3\r\n:1\r\n:17",     "*3\r\n:1\r\n:17000000\r\n", "*",      "*3\r\n:1\r\n:17\r\n+x\r\n", ":7\r\n",
+        "*2\r\n:1\r\n:17\r\n", "*3\r\n:2\r\n:17\r\n:0\r\n", "$-1\r\n"};
+    for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
+        char words[64];
+        struct redis_options options = {.connect = 300 * CLOCK_MS};
+        limits_world_open(&world, options, &(struct redis_server){.port = 1}, "one");
+        fake = fake_redis_start(world.base.loop, NULL);
+        struct redis_address address = {.host = SPAN("127.0.0.1"), .port = fake->port};
+        options.name = SPAN("fake");
+        options.addresses = &address;
+        options.address_count = 1;
+        options.deadline = 5 * CLOCK_SECOND;
+        options.rest_most = 50 * CLOCK_MS;
+        world.redis.redis = redis_create(world.base.loop, world.base.resolver, &options);
+        script_words(LIMITS_SCRIPT_RESERVE, words);
+        fake_redis_reply(fake, words, pieces[i]);
+        asked = 1;
+        askings[0] = (struct asking){0};
+        asking_part(&askings[0], calendar, "/t/calendar", 3);
+        asking_start(&world, &askings[0]);
+        while (fake_redis_count(fake, words) == 0)
+            loop_turn(world.base.loop, true);
+        redis_world_settle(&world.base);
+        fake_redis_hang_up(fake);
+        assert_int_equal(asking_wait(&askings[0]), LIMITS_GRANTED);
+        assert_int_equal(limits_redis_counts(world.store).local, 1);
+        asking_settle(&askings[0]);
+        limits_world_until(&world, is_settled);
+        assert_int_equal(limits_redis_counts(world.store).returned, 1);
+        fake_redis_stop(fake);
+        limits_redis_use(world.store, NULL);
+        redis_destroy(world.redis.redis);
+        loop_turn(world.base.loop, false);
+        limits_world_close(&world);
+    }
+}
+
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, open_world, close_world)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_WORLD(test_slices),  IN_WORLD(test_settled_later), IN_WORLD(test_when_lost),
-        IN_WORLD(test_refused), IN_WORLD(test_never_told),    IN_WORLD(test_again_and_again),
+        IN_WORLD(test_slices),          IN_WORLD(test_settled_later),
+        IN_WORLD(test_when_lost),       cmocka_unit_test(test_broken_off),
+        IN_WORLD(test_refused),         IN_WORLD(test_never_told),
+        IN_WORLD(test_again_and_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
