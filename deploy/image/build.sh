@@ -84,7 +84,7 @@ build() {
     # shellcheck disable=SC2086
     store bud --isolation chroot --pull-never --layers ${fresh:+--no-cache} --timestamp "$moment" \
         --build-arg DEBIAN_SNAPSHOT="${DEBIAN_SNAPSHOT:-}" --build-arg REVISION="$revision" --build-arg VERSION="$version" \
-        --build-arg SOURCE_DATE_EPOCH="$moment" --format oci --tag "$tag" . >"$folder/build.log" 2>&1 ||
+        --build-arg SOURCE_DATE_EPOCH="$moment" --format oci --identity-label=false --tag "$tag" . >"$folder/build.log" 2>&1 ||
         { tail -n 40 "$folder/build.log" >&2 && exit 1; }
     store push -q --digestfile "$folder/digest" "$tag" "oci-archive:$folder/postern.oci:$tag" >/dev/null
 }
