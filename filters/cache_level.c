@@ -138,7 +138,7 @@ bool cache_store_is_up(const struct cache_instance *instance)
 struct cache_entry *cache_recall(struct cache_instance *instance, const uint8_t *key)
 {
     struct cache_entry *entry = cache_memory_get(instance->memory, key);
-    if (!entry || !instance->redis || !cache_redis_is_purged(instance->redis, &entry->facts))
+    if (!entry || !instance->redis || !cache_redis_is_purged(instance->redis, key, &entry->facts))
         return entry;
     (void)cache_memory_remove(instance->memory, key, entry);
     cache_entry_unref(entry);
@@ -166,7 +166,7 @@ struct cache_entry *cache_open(const struct filter *filter, const uint8_t *key, 
     cache_count(filter, METRIC_CACHE_READ, span_str(cache_read_name(read)));
     if (read != CACHE_READ_GOOD)
         return NULL;
-    if (cache_redis_is_purged(instance->redis, &entry->facts)) {
+    if (cache_redis_is_purged(instance->redis, key, &entry->facts)) {
         cache_entry_unref(entry);
         return NULL;
     }
@@ -177,6 +177,11 @@ struct cache_entry *cache_open(const struct filter *filter, const uint8_t *key, 
 void cache_keep(const struct filter *filter, const uint8_t *key, struct cache_entry *entry, uint64_t life)
 {
     struct cache_instance *instance = filter->instance;
+    if (cache_memory_is_purged(instance->memory, key, &entry->facts) ||
+        (instance->redis && cache_redis_is_purged(instance->redis, key, &entry->facts))) {
+        cache_count(filter, METRIC_CACHE_STORED, SPAN("purged"));
+        return;
+    }
     bool kept = cache_memory_put(instance->memory, key, entry);
     cache_count(filter, METRIC_CACHE_STORED, kept ? SPAN("memory") : SPAN("memory_too_large"));
     if (!cache_store_is_up(instance)) {

@@ -8,9 +8,7 @@
 /* What is to go. */
 struct wanted {
     enum cache_scope scope;
-    struct span name; /* the model or consumer */
-    bool by_key;
-    uint8_t key[CACHE_KEY_BYTES];
+    struct span name;   /* the model or consumer, or the bytes of the key */
     struct span filter; /* empty: every cache */
 };
 
@@ -33,12 +31,12 @@ struct store_purge {
 
 /* ---- what is asked for ---- */
 
-static bool read_key(struct span text, uint8_t *ret)
+static bool read_key(struct span text, struct arena *arena, struct span *ret)
 {
     struct buffer bytes = {0};
     bool good = decode_base64url(&bytes, text) && buffer_len(&bytes) == CACHE_KEY_BYTES;
     if (good)
-        memcpy(ret, buffer_span(&bytes).ptr, CACHE_KEY_BYTES);
+        *ret = arena_copy(arena, buffer_span(&bytes));
     buffer_finish(&bytes);
     return good;
 }
@@ -65,10 +63,10 @@ static const char *read_wanted(struct exchange *exchange, struct wanted *ret)
             ret->scope = CACHE_SCOPE_CONSUMER;
         else if (!query_is(param.name, SPAN("key")))
             return "the parameters are filter, model, consumer and key";
-        else if (!read_key(value, ret->key))
+        else if (!read_key(value, &exchange->arena, &ret->name))
             return "key is what Cache-Status says of an answer: 43 letters, digits, - and _";
         else
-            ret->by_key = true;
+            ret->scope = CACHE_SCOPE_KEY;
     }
     return scopes > 1 ? "give one of model, consumer and key, or none for everything" : NULL;
 }
@@ -122,13 +120,11 @@ static void purge_store(struct purge *all, struct cache_instance *instance, cons
 static void purge_cache(struct purge *all, struct cache_instance *instance, const struct cache_settings *settings)
 {
     const struct wanted *wanted = &all->wanted;
-    if (wanted->by_key) {
-        bool had = cache_memory_remove(instance->memory, wanted->key, NULL);
-        bool sent = instance->redis && cache_redis_remove(instance->redis, wanted->key);
-        show(all, instance->name, had, !instance->redis ? "none" : sent ? "removed" : "failed");
-        return;
-    }
-    size_t removed = cache_memory_purge(instance->memory, wanted->scope, wanted->name);
+    uint64_t now = loop_wall(instance->worker->loop);
+    size_t removed = cache_memory_purge(instance->memory, wanted->scope, wanted->name, now);
+    /* What the mark makes a miss anyhow need not lie there till it has run out. */
+    if (wanted->scope == CACHE_SCOPE_KEY && instance->redis)
+        (void)cache_redis_remove(instance->redis, (const uint8_t *)wanted->name.ptr);
     if (instance->redis)
         purge_store(all, instance, settings, removed);
     else

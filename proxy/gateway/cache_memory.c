@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/memory.h"
 
@@ -13,6 +14,7 @@
 #define SMALL_SHARE 10 /* the small queue may take one part in so many */
 #define USES_MOST   3
 #define ROUNDS_MOST 64
+#define MARKS       64
 
 struct node {
     uint8_t key[CACHE_KEY_BYTES];
@@ -43,9 +45,18 @@ struct part {
     struct cache_memory_counts counts;
 };
 
+/* That something was purged, for answers that were on their way then. */
+struct mark {
+    uint64_t name; /* a hash of what was */
+    uint64_t when; /* µs since 1970 */
+};
+
 struct cache_memory {
     struct list link;
     char *name;
+    pthread_mutex_t marks_lock;
+    struct mark marks[MARKS];
+    atomic_uint mark_count; /* ever; the newest take the place of the oldest */
     unsigned refs, part_count; /* part_count: a power of two */
     struct part parts[PARTS_MOST];
 };
@@ -310,6 +321,41 @@ size_t cache_memory_entry_most(const struct cache_memory *memory)
     return limit / 4 > NODE_COST ? limit / 4 - NODE_COST : 0;
 }
 
+/* ---- purges ---- */
+
+static uint64_t mark_name(enum cache_scope scope, struct span name)
+{
+    const uint8_t key[16] = {(uint8_t)scope};
+    return hash_bytes_keyed(key, scope == CACHE_SCOPE_ALL ? (struct span){0} : name);
+}
+
+static void mark_put(struct cache_memory *memory, enum cache_scope scope, struct span name, uint64_t now)
+{
+    pthread_mutex_lock(&memory->marks_lock);
+    unsigned count = atomic_load_explicit(&memory->mark_count, memory_order_relaxed);
+    memory->marks[count % MARKS] = (struct mark){mark_name(scope, name), now};
+    atomic_store_explicit(&memory->mark_count, count + 1, memory_order_release);
+    pthread_mutex_unlock(&memory->marks_lock);
+}
+
+bool cache_memory_is_purged(struct cache_memory *memory, const uint8_t key[CACHE_KEY_BYTES],
+                            const struct cache_facts *facts)
+{
+    if (!atomic_load_explicit(&memory->mark_count, memory_order_acquire))
+        return false;
+    const uint64_t names[] = {
+        mark_name(CACHE_SCOPE_ALL, (struct span){0}), mark_name(CACHE_SCOPE_MODEL, facts->model),
+        mark_name(CACHE_SCOPE_CONSUMER, facts->consumer),
+        mark_name(CACHE_SCOPE_KEY, span_of((const char *)key, CACHE_KEY_BYTES))};
+    bool purged = false;
+    pthread_mutex_lock(&memory->marks_lock);
+    for (unsigned i = 0; i < MARKS; i++)
+        for (unsigned n = 0; n < ARRAY_LEN(names); n++)
+            purged |= memory->marks[i].name == names[n] && facts->created <= memory->marks[i].when;
+    pthread_mutex_unlock(&memory->marks_lock);
+    return purged;
+}
+
 static bool is_in_scope(const struct cache_facts *facts, enum cache_scope scope, struct span name)
 {
     if (scope == CACHE_SCOPE_ALL)
@@ -328,7 +374,7 @@ static void purge_queue(struct part *part, struct list *queue, enum cache_scope 
     }
 }
 
-size_t cache_memory_purge(struct cache_memory *memory, enum cache_scope scope, struct span name)
+static size_t purge(struct cache_memory *memory, enum cache_scope scope, struct span name)
 {
     size_t purged = 0;
     for (unsigned i = 0; i < memory->part_count; i++) {
@@ -345,6 +391,14 @@ size_t cache_memory_purge(struct cache_memory *memory, enum cache_scope scope, s
         bury(&gone);
     }
     return purged;
+}
+
+size_t cache_memory_purge(struct cache_memory *memory, enum cache_scope scope, struct span name, uint64_t now)
+{
+    mark_put(memory, scope, name, now);
+    if (scope == CACHE_SCOPE_KEY)
+        return cache_memory_remove(memory, (const uint8_t *)name.ptr, NULL);
+    return purge(memory, scope, name);
 }
 
 void cache_memory_counts(struct cache_memory *memory, struct cache_memory_counts *ret)
@@ -382,6 +436,7 @@ static struct cache_memory *create(struct span name, size_t bytes)
 {
     struct cache_memory *memory = memory_zalloc(sizeof(*memory));
     memory->name = memory_string(name);
+    pthread_mutex_init(&memory->marks_lock, NULL);
     memory->part_count = parts_for(bytes);
     for (unsigned i = 0; i < memory->part_count; i++) {
         struct part *part = &memory->parts[i];
@@ -430,7 +485,8 @@ struct cache_memory *cache_memory_open(struct span name, size_t bytes)
 
 static void destroy(struct cache_memory *memory)
 {
-    (void)cache_memory_purge(memory, CACHE_SCOPE_ALL, (struct span){0});
+    (void)purge(memory, CACHE_SCOPE_ALL, (struct span){0});
+    pthread_mutex_destroy(&memory->marks_lock);
     for (unsigned i = 0; i < memory->part_count; i++) {
         pthread_mutex_destroy(&memory->parts[i].lock);
         free(memory->parts[i].slots);

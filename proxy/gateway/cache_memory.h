@@ -47,10 +47,19 @@ bool cache_memory_remove(struct cache_memory *memory, const uint8_t key[CACHE_KE
 /* The most that an entry's `bytes` may be: a quarter of a part of the table. */
 size_t cache_memory_entry_most(const struct cache_memory *memory);
 
-/* What a purge is for. */
-enum cache_scope { CACHE_SCOPE_ALL, CACHE_SCOPE_MODEL, CACHE_SCOPE_CONSUMER };
-/* Forgets all entries with that tag (`name` empty for ALL); how many. Looks at every entry: seldom, please. */
-size_t cache_memory_purge(struct cache_memory *memory, enum cache_scope scope, struct span name);
+/* What a purge is for; pods tell each other by these numbers. */
+enum cache_scope { CACHE_SCOPE_ALL, CACHE_SCOPE_MODEL, CACHE_SCOPE_CONSUMER, CACHE_SCOPE_KEY };
+/*
+ * Forgets all entries with that tag (`name` empty for ALL, the CACHE_KEY_BYTES for KEY); how many. Looks at every entry
+ * but for KEY: seldom, please. `now`: µs since 1970.
+ */
+size_t cache_memory_purge(struct cache_memory *memory, enum cache_scope scope, struct span name, uint64_t now);
+/*
+ * Whether one of the last 64 purges is for that entry, and came after it was created: an answer that was on its way
+ * then must not be kept.
+ */
+MUST_CHECK bool cache_memory_is_purged(struct cache_memory *memory, const uint8_t key[CACHE_KEY_BYTES],
+                                       const struct cache_facts *facts);
 
 struct cache_memory_counts {
     size_t entries, bytes, limit;

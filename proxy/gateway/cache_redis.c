@@ -464,15 +464,28 @@ void cache_redis_purge(struct cache_redis *cache, struct list *list, struct cach
                cache->options.write);
 }
 
-bool cache_redis_is_purged(struct cache_redis *cache, const struct cache_facts *facts)
+/* The last mark that is for this entry; 0: none. */
+static uint64_t last_mark(const struct cache_redis *cache, const uint8_t key[CACHE_KEY_BYTES],
+                          const struct cache_facts *facts)
+{
+    const struct span names[] = {[CACHE_SCOPE_ALL] = {0},
+                                 [CACHE_SCOPE_MODEL] = facts->model,
+                                 [CACHE_SCOPE_CONSUMER] = facts->consumer,
+                                 [CACHE_SCOPE_KEY] = span_of((const char *)key, CACHE_KEY_BYTES)};
+    uint64_t last = 0;
+    for (unsigned scope = 0; scope < ARRAY_LEN(names); scope++) {
+        uint64_t mark = mark_of(cache, scope_hash((enum cache_scope)scope, names[scope]));
+        last = mark > last ? mark : last;
+    }
+    return last;
+}
+
+bool cache_redis_is_purged(struct cache_redis *cache, const uint8_t key[CACHE_KEY_BYTES],
+                           const struct cache_facts *facts)
 {
     bool purged = !cache->marks_known && facts->created < cache->started;
     if (cache->mark_count && !purged) {
-        uint64_t all = mark_of(cache, scope_hash(CACHE_SCOPE_ALL, (struct span){0})),
-                 model = mark_of(cache, scope_hash(CACHE_SCOPE_MODEL, facts->model)),
-                 consumer = mark_of(cache, scope_hash(CACHE_SCOPE_CONSUMER, facts->consumer));
-        uint64_t last = all > model ? all : model;
-        last = consumer > last ? consumer : last;
+        uint64_t last = last_mark(cache, key, facts);
         purged = last && facts->created <= last + CACHE_PURGE_SLACK;
     }
     cache->counts.purged += purged;

@@ -142,17 +142,18 @@ struct cache_purge {
 };
 
 /*
- * Marks the scope as purged now, here at once and for all others by the store. `life` µs: how long entries may live at
- * most; the mark stays as long. Deadline: that of a write.
+ * Marks the scope (`name`: cache_memory_purge) as purged now, here at once and for all others by the store. `life` µs:
+ * how long entries may live at most; the mark stays as long. Deadline: that of a write.
  */
 void cache_redis_purge(struct cache_redis *cache, struct list *list, struct cache_purge *purge, enum cache_scope scope,
                        struct span name, uint64_t life, cache_purge_fn *done);
 /*
- * Whether a mark covers the entry: then it is a miss. Of another name a mark may cover an entry once in 2^64. Until the
- * marks have been read for the first time, everything older than this cache_redis is covered. While the store cannot be
- * reached, purges of other pods are not seen.
+ * Whether a mark covers the entry of that key: then it is a miss. Of another name a mark may cover an entry once in
+ * 2^64. Until the marks have been read for the first time, everything older than this cache_redis is covered. While the
+ * store cannot be reached, purges of other pods are not seen.
  */
-MUST_CHECK bool cache_redis_is_purged(struct cache_redis *cache, const struct cache_facts *facts);
+MUST_CHECK bool cache_redis_is_purged(struct cache_redis *cache, const uint8_t key[CACHE_KEY_BYTES],
+                                      const struct cache_facts *facts);
 
 /* ---- counts ---- */
 

@@ -268,3 +268,18 @@ void redis_cli_until(const struct redis_server *server, struct loop *loop, const
         wait_a_little(loop);
     }
 }
+
+void redis_cluster_start(struct redis_server *servers, unsigned count, unsigned replicas)
+{
+    char words[512];
+    int len = snprintf(words, sizeof(words), "--cluster create");
+    for (unsigned i = 0; i < count; i++) {
+        redis_server_start(&servers[i], "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout "
+                                        "1000 --cluster-replica-validity-factor 0 --repl-diskless-sync-delay 0");
+        len += snprintf(words + len, sizeof(words) - (size_t)len, " 127.0.0.1:%u", servers[i].port);
+    }
+    (void)snprintf(words + len, sizeof(words) - (size_t)len, " --cluster-replicas %u --cluster-yes", replicas);
+    must(redis_cli(&servers[0], NULL, NULL, words) == 0, "redis-cli --cluster create");
+    for (unsigned i = 0; i < count; i++)
+        redis_cli_until(&servers[i], NULL, "cluster info", "cluster_state:ok");
+}

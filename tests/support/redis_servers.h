@@ -39,6 +39,8 @@ bool redis_servers_there(void);
  * the directory. Returns when it listens; ends the program when it does not come up.
  */
 void redis_server_start(struct redis_server *server, const char *arguments);
+/* A cluster of that many servers, of which each master has so many replicas. Returns when it serves. */
+void redis_cluster_start(struct redis_server *servers, unsigned count, unsigned replicas);
 /* The same as a sentinel, with the lines of its configuration. */
 void redis_sentinel_start(struct redis_server *server, const char *configuration);
 /* Starts it again as before, on the same port. */

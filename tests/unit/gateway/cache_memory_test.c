@@ -13,6 +13,7 @@
 #include "gateway/cache_memory.h"
 
 #define MIB ((size_t)1024 * 1024)
+#define NOW UINT64_C(1000) /* of purges, where it does not matter */
 
 static void key_of(uint64_t number, uint8_t key[CACHE_KEY_BYTES])
 {
@@ -172,16 +173,58 @@ static void test_purge(void **state)
         if (i % 5 == 0)
             assert_true(has(memory, i));
     }
-    assert_int_equal(cache_memory_purge(memory, CACHE_SCOPE_MODEL, SPAN("gpt-4")), 0);
-    assert_int_equal(cache_memory_purge(memory, CACHE_SCOPE_MODEL, SPAN("gpt-4o")), 200);
+    assert_int_equal(cache_memory_purge(memory, CACHE_SCOPE_MODEL, SPAN("gpt-4"), NOW), 0);
+    assert_int_equal(cache_memory_purge(memory, CACHE_SCOPE_MODEL, SPAN("gpt-4o"), NOW), 200);
     for (uint64_t i = 0; i < 600; i++)
         assert_int_equal(has(memory, i), i % 3 != 0);
-    assert_int_equal(cache_memory_purge(memory, CACHE_SCOPE_CONSUMER, SPAN("chat")), 200);
+    assert_int_equal(cache_memory_purge(memory, CACHE_SCOPE_CONSUMER, SPAN("chat"), NOW), 200);
     for (uint64_t i = 0; i < 600; i++)
         assert_int_equal(has(memory, i), i % 3 != 0 && i % 2 == 0);
-    assert_int_equal(cache_memory_purge(memory, CACHE_SCOPE_ALL, SPAN("")), 200);
+    uint8_t key[CACHE_KEY_BYTES];
+    key_of(4, key);
+    assert_int_equal(cache_memory_purge(memory, CACHE_SCOPE_KEY, span_of((const char *)key, sizeof(key)), NOW), 1);
+    assert_false(has(memory, 4));
+    assert_int_equal(cache_memory_purge(memory, CACHE_SCOPE_ALL, SPAN(""), NOW), 199);
     assert_int_equal(counts_of(memory).entries, 0);
     assert_int_equal(counts_of(memory).bytes, 0);
+    cache_memory_close(memory);
+}
+
+static bool is_purged(struct cache_memory *memory, uint64_t number, uint64_t created, const char *model,
+                      const char *consumer)
+{
+    uint8_t key[CACHE_KEY_BYTES];
+    const struct cache_facts facts = {.created = created, .model = span_str(model), .consumer = span_str(consumer)};
+    key_of(number, key);
+    return cache_memory_is_purged(memory, key, &facts);
+}
+
+/* Answers that were asked for before a purge must not be kept after it. */
+static void test_purge_of_what_comes(void **state)
+{
+    (void)state;
+    uint8_t key[CACHE_KEY_BYTES];
+    struct cache_memory *memory = cache_memory_open(SPAN("comes"), MIB);
+    assert_false(is_purged(memory, 1, 5, "a", "b"));
+    (void)cache_memory_purge(memory, CACHE_SCOPE_MODEL, SPAN("a"), 10);
+    assert_true(is_purged(memory, 1, 10, "a", "b"));
+    assert_false(is_purged(memory, 1, 11, "a", "b"));
+    assert_false(is_purged(memory, 1, 5, "b", "a"));
+    (void)cache_memory_purge(memory, CACHE_SCOPE_CONSUMER, SPAN("c"), 20);
+    assert_true(is_purged(memory, 1, 20, "b", "c"));
+    assert_false(is_purged(memory, 1, 5, "c", "b"));
+    key_of(7, key);
+    (void)cache_memory_purge(memory, CACHE_SCOPE_KEY, span_of((const char *)key, sizeof(key)), 30);
+    assert_true(is_purged(memory, 7, 30, "x", "y"));
+    assert_false(is_purged(memory, 8, 5, "x", "y"));
+    (void)cache_memory_purge(memory, CACHE_SCOPE_ALL, SPAN(""), 40);
+    assert_true(is_purged(memory, 8, 40, "x", "y"));
+    assert_false(is_purged(memory, 7, 41, "a", "c"));
+    /* Only the last ones are remembered. */
+    for (uint64_t i = 0; i < 64; i++)
+        (void)cache_memory_purge(memory, CACHE_SCOPE_MODEL, SPAN("z"), 50 + i);
+    assert_false(is_purged(memory, 8, 40, "x", "y"));
+    assert_true(is_purged(memory, 8, 113, "z", "y"));
     cache_memory_close(memory);
 }
 
@@ -315,7 +358,7 @@ static void *work(void *arg)
                 (void)cache_memory_remove(memory, key, entry);
             cache_entry_unref(entry);
         } else if (i % 50 == 0) {
-            (void)cache_memory_purge(memory, CACHE_SCOPE_MODEL, SPAN("odd"));
+            (void)cache_memory_purge(memory, CACHE_SCOPE_MODEL, SPAN("odd"), NOW);
         } else {
             struct cache_memory_counts counts = counts_of(memory);
             assert_true(counts.bytes <= counts.limit && counts.limit <= 2 * MIB);
@@ -347,8 +390,13 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keeping), cmocka_unit_test(test_names),           cmocka_unit_test(test_bound),
-        cmocka_unit_test(test_purge),   cmocka_unit_test(test_better_than_lru), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_keeping),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_bound),
+        cmocka_unit_test(test_purge),
+        cmocka_unit_test(test_purge_of_what_comes),
+        cmocka_unit_test(test_better_than_lru),
+        cmocka_unit_test(test_threads),
     };
     hash_start();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -344,7 +344,7 @@ static enum redis_error purge(struct cache_redis *cache, enum cache_scope scope,
 static bool is_purged(struct cache_redis *cache, const char *model, const char *consumer, uint64_t created)
 {
     const struct cache_facts facts = {.model = span_str(model), .consumer = span_str(consumer), .created = created};
-    return cache_redis_is_purged(cache, &facts);
+    return cache_redis_is_purged(cache, (const uint8_t[CACHE_KEY_BYTES]){7}, &facts);
 }
 
 /* Until that pod has read the marks that are there now. */
@@ -387,6 +387,32 @@ static void a_purge_reaches_every_pod(void **state)
     until_marks(third);
     assert_true(is_purged(third, "x", "y", now));
     cache_redis_destroy(third);
+    finish();
+}
+
+static bool is_key_purged(struct cache_redis *cache, uint64_t number, uint64_t created)
+{
+    uint8_t key[CACHE_KEY_BYTES];
+    const struct cache_facts facts = {.model = SPAN("m"), .consumer = SPAN("c"), .created = created};
+    key_of(number, key);
+    return cache_redis_is_purged(cache, key, &facts);
+}
+
+/* One answer, which another pod may have in its memory; its neighbours stay. */
+static void a_purge_by_key_reaches_every_pod(void **state)
+{
+    (void)state;
+    uint8_t key[CACHE_KEY_BYTES];
+    begin(&(struct cache_redis_options){0});
+    uint64_t now = loop_wall(world.loop);
+    until_marks(there);
+    key_of(5, key);
+    assert_false(is_key_purged(there, 5, now));
+    assert_int_equal(purge(here, CACHE_SCOPE_KEY, span_of((const char *)key, sizeof(key)), LIFE), REDIS_ERROR_NONE);
+    until_marks(there);
+    assert_true(is_key_purged(there, 5, now));
+    assert_false(is_key_purged(there, 5, now + 60 * CLOCK_SECOND));
+    assert_false(is_key_purged(there, 6, now));
     finish();
 }
 
@@ -549,6 +575,7 @@ int main(void)
         cmocka_unit_test(large_values),
         cmocka_unit_test(one_pod_has_the_lease),
         cmocka_unit_test(a_purge_reaches_every_pod),
+        cmocka_unit_test(a_purge_by_key_reaches_every_pod),
         cmocka_unit_test(marks_are_bounded),
         cmocka_unit_test(frozen_server),
         cmocka_unit_test(dead_server),

@@ -128,21 +128,6 @@ static int64_t counted(unsigned key)
 
 /* ---- Cluster ---- */
 
-static void make_cluster(unsigned count, unsigned replicas)
-{
-    char words[512];
-    int len = snprintf(words, sizeof(words), "--cluster create");
-    for (unsigned i = 0; i < count; i++) {
-        redis_server_start(&servers[i], "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout "
-                                        "1000 --cluster-replica-validity-factor 0 --repl-diskless-sync-delay 0");
-        len += snprintf(words + len, sizeof(words) - (size_t)len, " 127.0.0.1:%u", servers[i].port);
-    }
-    (void)snprintf(words + len, sizeof(words) - (size_t)len, " --cluster-replicas %u --cluster-yes", replicas);
-    assert_int_equal(redis_cli(&servers[0], NULL, NULL, words), 0);
-    for (unsigned i = 0; i < count; i++)
-        redis_cli_until(&servers[i], NULL, "cluster info", "cluster_state:ok");
-}
-
 static void id_of(const struct redis_server *server, char ret[41])
 {
     struct buffer out = {0};
@@ -158,7 +143,7 @@ static void slots_move_under_load(void **state)
     (void)state;
     char from[41], to[41], words[300];
     REDIS_SERVERS_OR_SKIP();
-    make_cluster(3, 0);
+    redis_cluster_start(servers, 3, 0);
     make(&(struct redis_options){.mode = REDIS_CLUSTER}, &servers[1]);
     callers_start();
     until_answers(1000);
@@ -217,7 +202,7 @@ static void half_moved_slots_are_asked_for(void **state)
     (void)state;
     char from[41], to[41];
     REDIS_SERVERS_OR_SKIP();
-    make_cluster(3, 0);
+    redis_cluster_start(servers, 3, 0);
     make(&(struct redis_options){.mode = REDIS_CLUSTER}, &servers[0]);
     redis_script_init(&twice, span_str(twice_text));
     const struct redis_server *source = &servers[2], *target = &servers[0];
@@ -250,7 +235,7 @@ static void a_replica_takes_over(void **state)
 {
     (void)state;
     REDIS_SERVERS_OR_SKIP();
-    make_cluster(6, 1);
+    redis_cluster_start(servers, 6, 1);
     make(&(struct redis_options){.mode = REDIS_CLUSTER}, &servers[0]);
     callers_start();
     until_answers(1000);
