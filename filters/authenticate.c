@@ -496,6 +496,7 @@ const struct filter_type filter_authenticate = {
     .settings = &authenticate_spec,
     .state_size = sizeof(struct state),
     .gives = FILTER_IDENTITY,
+    .shuns = FILTER_KEPT,
     .authenticates = true,
     .prepare = prepare,
     .attach = attach,

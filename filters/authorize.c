@@ -320,6 +320,7 @@ const struct filter_type filter_authorize = {
     .name = "authorize",
     .settings = &authorize_spec,
     .needs = FILTER_IDENTITY,
+    .shuns = FILTER_KEPT,
     .on_request_head = on_request_head,
     .on_request = on_request,
     .shows_model = shows_model,

@@ -10,14 +10,20 @@
 uint64_t cache_age(const struct cache_instance *instance, const struct cache_facts *facts)
 {
     uint64_t now = loop_wall(instance->worker->loop);
-    return now > facts->created ? now - facts->created : 0; /* another pod's clock may be ahead */
+    /* Another pod's clock is ahead, or this one's was put back: nobody knows, so it is as old as it is ahead. */
+    return now > facts->created ? now - facts->created : facts->created - now;
+}
+
+uint64_t cache_fresh_for(const struct cache_facts *facts, const struct cache_wishes *wishes)
+{
+    return facts->fresh < wishes->ttl ? facts->fresh : wishes->ttl;
 }
 
 bool cache_is_fresh(const struct cache_instance *instance, const struct cache_facts *facts,
                     const struct cache_wishes *wishes)
 {
-    uint64_t age = cache_age(instance, facts);
-    return age < facts->fresh && age <= wishes->max_age && facts->fresh - age >= wishes->min_fresh;
+    uint64_t age = cache_age(instance, facts), fresh = cache_fresh_for(facts, wishes);
+    return age < fresh && age <= wishes->max_age && fresh - age >= wishes->min_fresh;
 }
 
 bool cache_may_revalidate(const struct filter *filter, const struct cache_facts *facts,
@@ -25,7 +31,8 @@ bool cache_may_revalidate(const struct filter *filter, const struct cache_facts 
 {
     const struct cache_settings *settings = filter->settings;
     bool undemanding = wishes->max_age == UINT64_MAX && !wishes->min_fresh && !wishes->only_if_cached;
-    return undemanding && cache_age(filter->instance, facts) < facts->fresh + settings->stale_while_revalidate;
+    return undemanding &&
+           cache_age(filter->instance, facts) < cache_fresh_for(facts, wishes) + settings->stale_while_revalidate;
 }
 
 bool cache_may_console(const struct filter *filter, const struct cache_facts *facts, const struct cache_wishes *wishes)
@@ -33,7 +40,7 @@ bool cache_may_console(const struct filter *filter, const struct cache_facts *fa
     const struct cache_settings *settings = filter->settings;
     bool undemanding = wishes->max_age == UINT64_MAX && !wishes->min_fresh && !wishes->no_cache;
     uint64_t longer = wishes->has_stale_if_error ? wishes->stale_if_error : undemanding ? settings->stale_if_error : 0;
-    return longer && cache_age(filter->instance, facts) < facts->fresh + longer;
+    return longer && cache_age(filter->instance, facts) < cache_fresh_for(facts, wishes) + longer;
 }
 
 /* ---- how it went ---- */
@@ -142,6 +149,7 @@ static enum verdict on_request(struct filter *filter)
         why = cache_key(filter, key);
     if (why != CACHE_BYPASS_NONE)
         return bypass(filter, why);
+    state->wishes.ttl = cache_rule_ttl(filter->settings, state->rule);
     memcpy(state->key, key, sizeof(key));
     state->has_key = exchange->call.operation->id != OPERATION_EMBEDDINGS;
     if (!state->has_key) {
@@ -212,6 +220,7 @@ const struct filter_type filter_cache = {
     .name = "cache",
     .settings = &cache_spec,
     .state_size = sizeof(struct cache_state),
+    .gives = FILTER_KEPT,
     .prepare = cache_prepare,
     .attach = cache_attach,
     .detach = cache_detach,

@@ -138,6 +138,7 @@ struct cache_wishes {
     uint64_t max_age, min_fresh; /* µs */
     bool has_stale_if_error;
     uint64_t stale_if_error; /* µs */
+    uint64_t ttl;            /* µs: not the client's, but what its rule allows */
 };
 void cache_wishes_read(const struct fields *fields, struct cache_wishes *ret);
 /* Whether it asks for more than any good entry gives: then its call is not shared with those who do not. */
@@ -150,12 +151,12 @@ bool cache_wishes_special(const struct cache_wishes *wishes);
     X(TEMPERATURE, "temperature") /* above what the rules for it allow */                                              \
     X(NO_STORE, "no_store")       /* the client forbids it */                                                          \
     X(STATEFUL, "stateful")       /* the answer is kept by the target, or continues what is */                         \
-    X(TOOLS, "hosted_tools")    /* a tool that the target carries out: the answer depends on more than the request */  \
-    X(CONSUMER, "no_consumer")  /* nobody knows whose it is */                                                         \
-    X(CREDENTIAL, "credential") /* the target is to see the client's own credential */                                 \
-    X(QUERY, "query")           /* parameters whose meaning is not known */                                            \
-    X(BODY, "body")             /* names twice in one object, and the like: it has no sure meaning */                  \
-    X(INPUT, "input")           /* of embeddings: of no known form */
+    X(TOOLS, "hosted_tools")      /* a tool or data of the target's: the answer depends on more than the request */    \
+    X(CONSUMER, "no_consumer")    /* nobody knows whose it is */                                                       \
+    X(CREDENTIAL, "credential")   /* the target is to see the client's own credential */                               \
+    X(QUERY, "query")             /* parameters whose meaning is not known */                                          \
+    X(BODY, "body")               /* names twice in one object, and the like: it has no sure meaning */                \
+    X(INPUT, "input")             /* of embeddings: of no known form */
 
 enum cache_bypass {
 #define X(name, word) CACHE_BYPASS_##name,
@@ -215,6 +216,9 @@ struct cache_state {
 void cache_note(struct filter *filter, enum cache_result result);
 /* µs since the entry's birth; by the wall clock. */
 uint64_t cache_age(const struct cache_instance *instance, const struct cache_facts *facts);
+/* µs from its birth for which it is fresh for this client: its rule may allow less than that of whom it was kept for.
+ */
+uint64_t cache_fresh_for(const struct cache_facts *facts, const struct cache_wishes *wishes);
 /* Whether it may be served as it is. */
 bool cache_is_fresh(const struct cache_instance *instance, const struct cache_facts *facts,
                     const struct cache_wishes *wishes);
@@ -282,6 +286,8 @@ uint64_t cache_call_fresh(const struct cache_errand *call, const struct filter *
 /* ---- cache_batch.c ---- */
 
 struct cache_batch;
+/* Bytes that one embedding may have in an answer to a batch: 4,096 numbers of some 20 digits, with room. */
+#define CACHE_EMBEDDING_MOST ((size_t)128 * 1024)
 /*
  * From the hook of a client, whose body is a batch of embeddings: true with the verdict when all of it is in memory
  * (or, for only-if-cached, cannot be had).

@@ -95,7 +95,7 @@ static void add_fields(const struct filter *filter, const struct cache_facts *fa
         cache_status_forwarded(filter, fields);
         return;
     }
-    uint64_t age = cache_age(filter->instance, facts);
+    uint64_t age = cache_age(filter->instance, facts), fresh = cache_fresh_for(facts, &state->wishes);
     char *start = arena_bytes(arena, 20);
     struct value value = {start};
     put_number(&value, age / CLOCK_SECOND);
@@ -105,8 +105,8 @@ static void add_fields(const struct filter *filter, const struct cache_facts *fa
     /* Given after the targets had failed: the request was forwarded. */
     if (result == CACHE_STALE && state->forward)
         put(&value, SPAN("; fwd=stale"));
-    put(&value, age > facts->fresh ? SPAN("; ttl=-") : SPAN("; ttl="));
-    put_number(&value, (age > facts->fresh ? age - facts->fresh : facts->fresh - age) / CLOCK_SECOND);
+    put(&value, age > fresh ? SPAN("; ttl=-") : SPAN("; ttl="));
+    put_number(&value, (age > fresh ? age - fresh : fresh - age) / CLOCK_SECOND);
     put_key(&value, state);
     add(filter, fields, FIELD_CACHE_STATUS, start, value);
 }

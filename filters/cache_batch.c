@@ -10,7 +10,8 @@ struct cache_batch {
     struct cache_errand *call;
     struct embeddings_batch inputs;
     const uint8_t *keys;
-    struct cache_entry **entries; /* one for each input; NULL: missing */
+    struct cache_entry **entries;    /* one for each input; NULL: missing */
+    struct embeddings_answer *parts; /* what the entries hold; void where there is none */
     struct arena_cleanup cleanup;
     size_t *wanted; /* the inputs that the target is asked for */
     size_t wanted_count;
@@ -46,27 +47,33 @@ static struct cache_batch *split(struct filter *filter, bool flown)
     if (!batch->keys)
         return NULL;
     batch->entries = ARENA_ARRAY(&exchange->arena, struct cache_entry *, batch->inputs.count);
+    batch->parts = ARENA_ARRAY(&exchange->arena, struct embeddings_answer, batch->inputs.count);
     arena_defer(&exchange->arena, &batch->cleanup, let_go, batch);
     return batch;
 }
 
 /* ---- putting together ---- */
 
-/* One entry of all inputs: what is served, not what is kept. NULL: an entry does not hold what it should. */
+/* Takes the reference to an input's entry; one that does not hold an embedding is a miss. */
+static void set_entry(struct cache_batch *batch, size_t i, struct cache_entry *entry)
+{
+    struct arena *arena = &batch->filter->exchange->arena;
+    if (entry && !embeddings_answer_read(entry->body, 1, arena, &batch->parts[i])) {
+        cache_entry_unref(entry);
+        entry = NULL;
+    }
+    batch->entries[i] = entry;
+}
+
+/* One entry of all inputs: what is served, not what is kept. */
 static struct cache_entry *join(struct cache_batch *batch, struct arena *arena)
 {
     struct embeddings_item *items = ARENA_ARRAY(arena, struct embeddings_item, batch->inputs.count);
-    struct embeddings_answer *frame = ARENA_NEW(arena, struct embeddings_answer);
     struct cache_facts facts = batch->entries[0]->facts;
     facts.usage = (struct usage){.reported = true};
     for (size_t i = 0; i < batch->inputs.count; i++) {
         const struct cache_entry *entry = batch->entries[i];
-        struct embeddings_answer one;
-        if (!embeddings_answer_read(entry->body, 1, arena, &one))
-            return NULL;
-        if (i == 0)
-            *frame = one;
-        items[i] = one.items[0];
+        items[i] = batch->parts[i].items[0];
         facts.usage.input += entry->facts.usage.input;
         facts.usage.total += entry->facts.usage.total;
         facts.usage.reported &= entry->facts.usage.reported;
@@ -77,7 +84,7 @@ static struct cache_entry *join(struct cache_batch *batch, struct arena *arena)
         facts.fresh = until > facts.created ? until - facts.created : 0;
     }
     struct buffer text = {0};
-    embeddings_answer_write(frame, items, batch->inputs.count, facts.usage.input, facts.usage.total, &text);
+    embeddings_answer_write(&batch->parts[0], items, batch->inputs.count, facts.usage.input, facts.usage.total, &text);
     struct cache_entry *whole = cache_entry_create(&facts, buffer_span(&text));
     buffer_finish(&text);
     return whole;
@@ -96,8 +103,8 @@ static size_t recall(struct cache_batch *batch, const struct cache_wishes *wishe
             cache_entry_unref(entry);
             entry = NULL;
         }
-        batch->entries[i] = entry;
-        missing += entry == NULL;
+        set_entry(batch, i, entry);
+        missing += batch->entries[i] == NULL;
     }
     return missing;
 }
@@ -106,7 +113,7 @@ static bool answer_all(struct filter *filter, struct cache_batch *batch)
 {
     struct cache_entry *whole = join(batch, &filter->exchange->arena);
     struct cache_body body;
-    bool good = whole && cache_answer(filter, whole, CACHE_HIT, &filter->exchange->answer_fields, &body);
+    bool good = cache_answer(filter, whole, CACHE_HIT, &filter->exchange->answer_fields, &body);
     if (good) {
         filter_answer(filter, whole->facts.status, body.type, body.parts[0]);
         buffer_finish(&body.made);
@@ -140,6 +147,19 @@ bool cache_batch_answer(struct filter *filter, enum verdict *ret)
 
 /* ---- the flown exchange ---- */
 
+/* What is kept is worth less than the room that the rest would need until all of it has come: the target is asked for
+ * everything, and what comes goes on at once. */
+static void forget_when_large(struct cache_batch *batch, size_t missing)
+{
+    const struct cache_settings *settings = batch->filter->settings;
+    if (missing * CACHE_EMBEDDING_MOST <= settings->memory)
+        return;
+    for (size_t i = 0; i < batch->inputs.count; i++) {
+        cache_entry_unref(batch->entries[i]);
+        batch->entries[i] = NULL;
+    }
+}
+
 /* The body that asks for the missing inputs takes the client's place. */
 static bool ask_for_missing(struct cache_batch *batch)
 {
@@ -151,6 +171,7 @@ static bool ask_for_missing(struct cache_batch *batch)
             batch->wanted[batch->wanted_count++] = i;
     if (batch->wanted_count == batch->inputs.count)
         return true;
+    flight_hold(exchange->flight); /* its answer is only a part of what is given */
     embeddings_request_write(&batch->inputs, batch->wanted, batch->wanted_count, &body);
     buffer_finish(&exchange->body);
     exchange->body = body;
@@ -175,6 +196,7 @@ static enum verdict found_all(struct cache_batch *batch)
         filter_fail(filter, FAULT_NOT_CACHED, (struct span){0}, (struct span){0});
         return FILTER_FAIL;
     }
+    forget_when_large(batch, missing);
     if (!ask_for_missing(batch)) {
         filter_fail(filter, FAULT_INTERNAL, (struct span){0}, (struct span){0});
         return FILTER_FAIL;
@@ -199,7 +221,7 @@ static void looked_up(struct cache_lookup *lookup, enum cache_lookup_result resu
             cache_entry_unref(entry);
             entry = NULL;
         }
-        batch->entries[one->input] = entry;
+        set_entry(batch, one->input, entry);
     } else {
         cache_count(filter, METRIC_CACHE_READ, result == CACHE_LOOKUP_ABSENT ? SPAN("absent") : SPAN("failed"));
     }
@@ -230,7 +252,6 @@ enum verdict cache_batch_request(struct filter *filter, struct cache_errand *cal
     batch->call = call;
     call->batch = batch;
     size_t missing = recall(batch, &call->wishes);
-    flight_hold(filter->exchange->flight);
     if (missing == 0 || call->skip || !cache_store_is_up(filter->instance))
         return found_all(batch);
     look_up(batch);
@@ -253,9 +274,10 @@ static void keep_items(struct cache_batch *batch, const struct embeddings_answer
             (struct usage){.input = tokens[i], .total = tokens[i], .reported = answer->prompt_tokens.end != 0};
         facts.fresh = cache_call_fresh(call, filter);
         size_t input = batch->wanted[i];
-        batch->entries[input] = cache_entry_create(&facts, buffer_span(&text));
+        struct cache_entry *entry = cache_entry_create(&facts, buffer_span(&text));
         buffer_finish(&text);
-        cache_keep(filter, key_of(batch, input), batch->entries[input], call->life);
+        cache_keep(filter, key_of(batch, input), entry, call->life);
+        set_entry(batch, input, entry);
     }
 }
 
@@ -283,14 +305,16 @@ void cache_batch_end(struct flight *flight, struct exchange *flown, struct cache
         cache_count(filter, METRIC_CACHE_STORED, complete ? SPAN("error") : SPAN("unfinished"));
         return; /* followers get the error as it came */
     }
-    call->spent = flown->facts.usage;
     bool read = flight_bytes(flight, &bytes) &&
                 embeddings_answer_read(buffer_span(&bytes), batch->wanted_count, &flown->arena, &answer);
     if (read) {
         struct usage saved = {.input = kept_tokens(batch)};
-        cache_count_saved(filter, &saved, 0);
         keep_items(batch, &answer);
-        cache_call_give(flight, call, join(batch, &flown->arena), partial ? CACHE_PARTIAL : CACHE_MISS);
+        if (partial) {
+            call->spent = flown->facts.usage;
+            cache_count_saved(filter, &saved, 0);
+            cache_call_give(flight, call, join(batch, &flown->arena), CACHE_PARTIAL);
+        }
     } else {
         cache_count(filter, METRIC_CACHE_STORED, SPAN("malformed"));
         if (partial) /* part of an answer is none */

@@ -12,9 +12,6 @@
 /* How often one looks whether another pod has put its answer into the store. */
 #define LEASE_LOOK (50 * CLOCK_MS)
 
-/* Bytes that one embedding may have in an answer to a batch: 4,096 numbers of some 20 digits, with room. */
-#define EMBEDDING_MOST ((size_t)128 * 1024)
-
 /* ---- beginning ---- */
 
 static struct cache_errand *create(const struct filter *filter, const uint8_t *key, struct cache_entry *stale)
@@ -47,8 +44,9 @@ static struct flight_plan plan_for(const struct filter *filter, struct cache_err
     const struct cache_settings *settings = filter->settings;
     const struct exchange *exchange = filter->exchange;
     const struct cache_state *state = filter->state;
-    /* A batch is put together when all of it has come, and kept in parts. */
-    size_t batch = state->inputs * EMBEDDING_MOST;
+    /* A batch is put together when all of it has come, and kept in parts: none that the memory has no room for. */
+    size_t batch = state->inputs * CACHE_EMBEDDING_MOST;
+    batch = batch < settings->memory ? batch : settings->memory;
     struct flight_plan plan = {.bound = batch > call->max_size ? batch : call->max_size,
                                .slow = settings->slow_follower,
                                .ops = &cache_flight_ops,
@@ -57,6 +55,9 @@ static struct flight_plan plan_for(const struct filter *filter, struct cache_err
     memcpy(plan.key, call->key, FLIGHT_KEY);
     /* Live bytes serve one form only; what is kept of them serves both. */
     plan.key[0] ^= exchange->operation_streams ? 1 : 0;
+    /* What is fresh enough for one rule may be too old for another. */
+    for (unsigned i = 0; i < sizeof(call->ttl); i++)
+        plan.key[1 + i] ^= (uint8_t)(call->ttl >> (8 * i));
     return plan;
 }
 
@@ -115,10 +116,28 @@ struct cache_visit {
 
 enum step { STEP_FETCH, STEP_GIVEN, STEP_LEASE };
 
+/* Whether what the store had can be said in the form asked for: who wrote it may have been of another version. */
+static bool serves(const struct filter *filter, const struct cache_entry *entry)
+{
+    bool events = entry->facts.form == CACHE_FORM_EVENTS;
+    struct replay_facts seen;
+    if (entry->facts.operation != filter->exchange->call.operation->id)
+        return false;
+    if (events == filter->exchange->operation_streams)
+        return true;
+    replay_scan(entry->facts.operation, events ? REPLAY_EVENTS : REPLAY_JSON, entry->body, &seen);
+    return seen.flaw == REPLAY_SOUND;
+}
+
 /* What to do with what the store had. The reference is taken. */
 static enum step use(struct filter *filter, struct cache_errand *call, struct cache_entry *entry)
 {
     struct flight *flight = filter->exchange->flight;
+    if (!serves(filter, entry)) {
+        (void)cache_memory_remove(((struct cache_instance *)filter->instance)->memory, call->key, entry);
+        cache_entry_unref(entry);
+        return STEP_LEASE;
+    }
     if (cache_is_fresh(filter->instance, &entry->facts, &call->wishes)) {
         cache_call_give(flight, call, entry, CACHE_HIT);
         return STEP_GIVEN;
@@ -212,6 +231,10 @@ enum verdict cache_call_request(struct filter *filter)
     struct cache_instance *instance = filter->instance;
     if (exchange->call.operation->id == OPERATION_EMBEDDINGS)
         return cache_batch_request(filter, call);
+    if (call->wishes.only_if_cached && !cache_store_is_up(instance)) { /* it was up a moment ago */
+        filter_fail(filter, FAULT_NOT_CACHED, (struct span){0}, (struct span){0});
+        return FILTER_FAIL;
+    }
     if (call->skip || !cache_store_is_up(instance))
         return FILTER_PASS;
     call->visit = ARENA_NEW(&exchange->arena, struct cache_visit);
@@ -240,12 +263,13 @@ struct cache_facts cache_call_facts(const struct cache_errand *call, const struc
 {
     const struct cache_settings *settings = filter->settings;
     const struct exchange *flown = filter->exchange;
-    uint64_t end = flown->answer_end_at;
+    uint64_t end = flown->answer_end_at, latency = end > flown->body_at ? end - flown->body_at : 0;
     return (struct cache_facts){.operation = flown->call.operation->id,
                                 .status = flown->response.status,
-                                .created = loop_wall(flown->worker->loop),
+                                /* When it was asked for (RFC 9111 4.2.3), so that a purge meanwhile covers it. */
+                                .created = loop_wall(flown->worker->loop) - latency,
                                 .fresh = cache_call_fresh(call, filter),
-                                .latency = end > flown->body_at ? end - flown->body_at : 0,
+                                .latency = latency,
                                 .type = fields_value(&flown->response.fields, FIELD_CONTENT_TYPE),
                                 .served = flown->facts.model,
                                 .model = flown->model_asked,

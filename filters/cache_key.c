@@ -90,12 +90,25 @@ static const struct cache_pool *pool_of(struct cache_instance *instance, const s
 
 /* ---- the head ---- */
 
-/* Fields by which the APIs behind choose another behaviour. */
+/* Fields by which the APIs behind choose another behaviour: versions, accounts, content filters, deployments. */
+static bool steers(struct span name)
+{
+    static const struct span beginnings[] = {SPAN_INIT("openai-"),    SPAN_INIT("x-openai-"), SPAN_INIT("azureml-"),
+                                             SPAN_INIT("aoai-"),      SPAN_INIT("x-ms-oai-"), SPAN_INIT("x-policy-"),
+                                             SPAN_INIT("x-gateway-"), SPAN_INIT("x-mock-")};
+    static const struct span whole[] = {SPAN_INIT("extra-parameters"), SPAN_INIT("x-ms-spillover-deployment")};
+    for (size_t i = 0; i < ARRAY_LEN(beginnings); i++)
+        if (span_starts_with(name, beginnings[i]))
+            return true;
+    for (size_t i = 0; i < ARRAY_LEN(whole); i++)
+        if (span_equal(name, whole[i]))
+            return true;
+    return false;
+}
+
 static bool counts(const struct field *field, const struct setting_list *vary)
 {
-    if (field->id == FIELD_OTHER &&
-        (span_starts_with(field->name, SPAN("openai-")) || span_starts_with(field->name, SPAN("azureml-")) ||
-         span_starts_with(field->name, SPAN("x-mock-")) || span_equal(field->name, SPAN("extra-parameters"))))
+    if (field->id == FIELD_OTHER && steers(field->name))
         return true;
     for (size_t i = 0; i < vary->count; i++)
         if (span_equal(field->name, vary->items[i]))
@@ -124,7 +137,7 @@ static void feed_call(struct crypto_mac *mac, const struct filter *filter)
     const struct cache_pool *pool = pool_of(filter->instance, exchange);
     crypto_mac_start(mac);
     feed_number(mac, (uint64_t)KEY_VERSION << 32 | CANONICAL_VERSION);
-    feed_number(mac, exchange->call.operation->id);
+    feed(mac, exchange->call.operation->name); /* its number may be another's in the next version */
     feed(mac, exchange->model_asked);
     crypto_mac_add(mac, span_of((const char *)pool->digest, sizeof(pool->digest)));
     feed(mac, pool->version_counts ? exchange->call.api_version : (struct span){0});

@@ -81,9 +81,13 @@ static bool is_clients_tool(struct json_value tool)
 
 static bool has_hosted_tools(const struct exchange *exchange)
 {
+    /* What the target looks up: the web, an index of the user's (Azure's "on your data"). */
+    static const struct span sources[] = {SPAN_INIT("web_search_options"), SPAN_INIT("data_sources"),
+                                          SPAN_INIT("dataSources")};
     const struct request_info *info = &exchange->info;
-    if (request_member(info, SPAN("web_search_options")))
-        return true;
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
+        if (request_member(info, sources[i]))
+            return true;
     const struct request_member *member = request_member(info, SPAN("tools"));
     if (!member || member->kind == JSON_NULL)
         return false;
@@ -135,8 +139,9 @@ static bool is_anonymous(const struct filter *filter)
     const struct exchange *exchange = filter->exchange;
     if (settings->scope == CACHE_TENANT_SHARED || exchange->consumer.name.len)
         return false;
-    /* Only this pod or machine gets in: then it is one and the same. */
-    return !exchange->listener->config || !exchange->listener->config->address.local;
+    /* Only this pod or machine gets in: then it is one and the same. In a store it would meet those of other pods. */
+    bool local = exchange->listener->config && exchange->listener->config->address.local;
+    return !local || settings->store.len;
 }
 
 /* ---- rules ---- */

@@ -200,8 +200,9 @@ static const struct setting cache_table[] = {
      .fallback = "consumer",
      .choices = tenants,
      .help =
-         "consumer: each caller has entries of its own. shared: all callers who may ask the same get the same answer, "
-         "and by its speed can learn that somebody has asked before."},
+         "consumer: each caller has entries of its own; callers that nobody has authenticated have none, but for "
+         "those of a loopback or socket listener in memory, who are one pod. shared: all callers who may ask the same "
+         "get the same answer, and by its speed can learn that somebody has asked before."},
     {.name = "stale_while_revalidate",
      .type = SETTING_DURATION,
      AT(stale_while_revalidate),
@@ -228,7 +229,9 @@ static const struct setting cache_table[] = {
      .flags = SETTING_FIELD_NAME | SETTING_UNIQUE,
      AT(vary),
      .max = 16,
-     .help = "Request fields whose values count, beside openai-*, azureml-* and extra-parameters.",
+     .help = "Request fields whose values count, beside those by which the APIs are known to be steered: openai-*, "
+             "x-openai-*, azureml-*, aoai-*, x-ms-oai-*, x-policy-*, x-gateway-*, extra-parameters and "
+             "x-ms-spillover-deployment.",
      .example = "[x-experiment]"},
     {.name = "hits",
      .type = SETTING_ENUM,

@@ -56,7 +56,7 @@ struct cache_memory {
     char *name;
     pthread_mutex_t marks_lock;
     struct mark marks[MARKS];
-    atomic_uint mark_count; /* ever; the newest take the place of the oldest */
+    atomic_uint mark_count;    /* ever; the newest take the place of the oldest */
     unsigned refs, part_count; /* part_count: a power of two */
     struct part parts[PARTS_MOST];
 };
@@ -343,10 +343,9 @@ bool cache_memory_is_purged(struct cache_memory *memory, const uint8_t key[CACHE
 {
     if (!atomic_load_explicit(&memory->mark_count, memory_order_acquire))
         return false;
-    const uint64_t names[] = {
-        mark_name(CACHE_SCOPE_ALL, (struct span){0}), mark_name(CACHE_SCOPE_MODEL, facts->model),
-        mark_name(CACHE_SCOPE_CONSUMER, facts->consumer),
-        mark_name(CACHE_SCOPE_KEY, span_of((const char *)key, CACHE_KEY_BYTES))};
+    const uint64_t names[] = {mark_name(CACHE_SCOPE_ALL, (struct span){0}), mark_name(CACHE_SCOPE_MODEL, facts->model),
+                              mark_name(CACHE_SCOPE_CONSUMER, facts->consumer),
+                              mark_name(CACHE_SCOPE_KEY, span_of((const char *)key, CACHE_KEY_BYTES))};
     bool purged = false;
     pthread_mutex_lock(&memory->marks_lock);
     for (unsigned i = 0; i < MARKS; i++)

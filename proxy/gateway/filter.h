@@ -43,6 +43,7 @@ enum verdict {
  * load. */
 enum filter_bits {
     FILTER_IDENTITY = 1, /* exchange->consumer is set */
+    FILTER_KEPT = 2,     /* given by who answers from what is kept: not every request reaches those behind it */
 };
 
 /* A piece of a body on its way. */
@@ -60,6 +61,7 @@ struct filter_type {
     const struct settings_spec *settings;
     size_t state_size;
     unsigned needs, gives; /* filter_bits */
+    unsigned shuns;        /* filter_bits that no filter before it may give */
     bool authenticates;    /* a listener that is not loopback must name one of these */
     /*
      * The listener is there for this filter: every request is its own, whatever the path, and no model is behind it. It

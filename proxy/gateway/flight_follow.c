@@ -24,7 +24,7 @@ static void tell_part(struct flight_follower *follower)
 {
     const struct exchange *flown = follower->flight->flown;
     struct exchange *exchange = follower->exchange;
-    if (!flown || (!follower->began && follower->flight->given))
+    if (!flown || follower->flight->given)
         return;
     exchange->local_answer = false;
     exchange->sent_at = flown->sent_at;

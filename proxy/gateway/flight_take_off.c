@@ -227,7 +227,8 @@ static bool range_to_be_had(const struct flight *flight)
 
 static void take(struct flight *flight, struct span bytes, bool hidden)
 {
-    if ((flight->given && !flight->background) || !bytes.len)
+    /* What is held back has nobody to wait for, so what does not fit is not kept: flight_bytes says so. */
+    if ((flight->given && !flight->background) || (flight->held && flight->too_large) || !bytes.len)
         return;
     uint64_t expected = flight->head.framing == BODY_LENGTH ? flight->head.body_length : 0;
     if (hidden && !range_to_be_had(flight)) {
@@ -239,7 +240,6 @@ static void take(struct flight *flight, struct span bytes, bool hidden)
         flight->too_large = true;
         flight_forget(flight);
     }
-    /* What is held back is read at the end only: there is nobody to wait for. */
     if (flight->too_large && !flight->held && flight_log_trim(flight))
         flight->sink.congested = true;
     flight_wake(flight);

@@ -57,7 +57,8 @@ static struct filter_list filters_of(struct builder *b, const struct setting_lis
     return list;
 }
 
-/* What a filter needs must be given by one before it. `given` comes from the filters before these. */
+/* What a filter needs must be given by one before it, and what it shuns must not be. `given` comes from the filters
+ * before these. */
 static unsigned check_order(struct builder *b, const struct settings *place, const struct filter_list *list,
                             unsigned given)
 {
@@ -66,6 +67,11 @@ static unsigned check_order(struct builder *b, const struct settings *place, con
         if (type->needs & ~given & FILTER_IDENTITY)
             report_error(b->report, settings_place(place, "filters"),
                          "filter \"%.*s\" needs to know the caller; put an authenticating filter before it",
+                         SPAN_ARG(list->uses[i].name));
+        if (type->shuns & given & FILTER_KEPT)
+            report_error(b->report, settings_place(place, "filters"),
+                         "filter \"%.*s\" stands behind a cache: whom it would refuse would get what is kept; put it "
+                         "before",
                          SPAN_ARG(list->uses[i].name));
         given |= type->gives;
     }

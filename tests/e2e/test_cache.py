@@ -377,8 +377,9 @@ def keys_file(tmp_path, *names):
     return str(path)
 
 
-def pods(gateway, server, store, count, **settings):
-    return [gateway(server, stores=[{"name": "shared", "redis": {"url": store.url}}], **cached(store="shared", **settings))
+def pods(gateway, server, store, count, scope="shared", **settings):
+    return [gateway(server, stores=[{"name": "shared", "redis": {"url": store.url}}],
+                    **cached(store="shared", scope=scope, **settings))
             for _ in range(count)]
 
 
@@ -426,18 +427,30 @@ def test_tampered_entries_are_misses(gateway, upstream, redis, tmp_path):
     assert 'postern_cache_lookups_total{filter="answers",result="broken"} 1' in other.metrics()
 
 
-def test_a_purge_reaches_every_pod(gateway, upstream, redis, tmp_path):
+def test_nobody_is_no_tenant_in_a_store(gateway, upstream, redis, tmp_path):
+    """Whom nobody has authenticated is this pod in its own memory; in a store he could be any pod."""
+    store, server = redis(), upstream(echo)
+    (served,) = pods(gateway, server, store, 1, scope="consumer", seal={"keys": {"file": keys_file(tmp_path, "a")}})
+    for _ in range(2):
+        assert result(ask(served)) == "postern; fwd=bypass; detail=no_consumer"
+    assert len(server.requests) == 2 and not kept(store)
+
+
+@pytest.mark.parametrize("what", ["model=gpt-4o", "key"])
+def test_a_purge_reaches_every_pod(gateway, upstream, redis, tmp_path, what):
     store, server = redis(), upstream(echo)
     control = [tmp_path / f"control-{number}" for number in range(2)]
-    settings = cached(store="shared", seal={"keys": {"file": keys_file(tmp_path, "a")}})
+    settings = cached(store="shared", scope="shared", seal={"keys": {"file": keys_file(tmp_path, "a")}})
     one, other = (gateway(server, stores=[{"name": "shared", "redis": {"url": store.url}}],
                           admin={"control": f"unix:{path}"}, **settings) for path in control)
     for served in (one, other):
         served.wait_until(lambda: result(ask(served)).startswith("postern; hit"))
     asked = len(server.requests)
+    if what == "key":
+        what = "key=" + ask(one).get("cache-status").split('key="')[1].split('"')[0]
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(control[0]))
-        sock.sendall(wire.request("POST", "/cache/purge?model=gpt-4o"))
+        sock.sendall(wire.request("POST", f"/cache/purge?{what}"))
         page = wire.Stream(sock)
         head = page.head()
         told = json.loads(page.exactly(int(head.get("content-length"))))

@@ -91,6 +91,12 @@ static void says_what_cannot_work(void **state)
          "needs to know"},
         {"127.0.0.1:1", "\"authenticate\", \"authorize\"", METHODS("{api_keys: k}") ", authorize: {rules: []}",
          "\"rules\" is empty"},
+        {"127.0.0.1:1", "\"authenticate\", \"authorize\", \"cache\"",
+         METHODS("{api_keys: k}") ", authorize: {rules: [{}]}, cache: {rules: [{}]}", ""},
+        {"127.0.0.1:1", "\"authenticate\", \"cache\", \"authorize\"",
+         METHODS("{api_keys: k}") ", authorize: {rules: [{}]}, cache: {rules: [{}]}", "stands behind a cache"},
+        {"127.0.0.1:1", "\"cache\", \"authenticate\"", METHODS("{api_keys: k}") ", cache: {rules: [{}]}",
+         "stands behind a cache"},
         {"127.0.0.1:1", "\"authenticate\", \"authorize\"",
          METHODS("{api_keys: k}") ", authorize: {rules: [{operations: [chats]}]}", "there is no operation \"chats\""},
     };
