@@ -4,9 +4,9 @@
 # Builds the image without a container engine: buildah with chroot isolation, on a Debian 13 that mmdebstrap makes from the package
 # mirror. Then looks at the result and starts it. `./dev image` installs what is missing and calls this. As root.
 #
-#   build.sh [--tag NAME] [--fresh] [--no-proof]
+#   build.sh [--tag NAME] [--cached] [--no-proof]
 #     --tag NAME    default localhost/postern:VERSION
-#     --fresh       builds again even if nothing has changed
+#     --cached      reuses layers of earlier builds: quicker, for trying things; what is published is built without
 #     --no-proof    does not start it
 #
 # Environment: MIRROR (default http://deb.debian.org), DEBIAN_SNAPSHOT (see Dockerfile), POSTERN_IMAGE_FOLDER (default .cache/image).
@@ -20,12 +20,12 @@ MIRROR=${MIRROR:-http://deb.debian.org}
 folder=${POSTERN_IMAGE_FOLDER:-$PWD/.cache/image}
 version=$(sed -n 's/^project(postern VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
 tag=localhost/postern:$version
-fresh=""
+fresh=yes
 proof=yes
 while [ $# -gt 0 ]; do
     case $1 in
     --tag) tag=$2 && shift ;;
-    --fresh) fresh=yes ;;
+    --cached) fresh="" ;;
     --no-proof) proof="" ;;
     *) sed -n '/^# *build.sh/,/^# Env/p' "$0" >&2 && exit 2 ;;
     esac
