@@ -15,6 +15,7 @@ import sys
 import time
 
 import authentication
+import cache
 import limits
 import living
 import measure
@@ -264,6 +265,15 @@ def case_limits(tools):
         rows = limits.rows(tools, FOLDER, bed.port, file)
     columns = ["instr.", "adds instr.", "CPU µs", "adds µs", "requests/s", "of no limits %"]
     table("limits: user-space instructions (callgrind) and CPU time per JSON request at 64 connections, what they add, throughput", rows, columns)
+
+
+def case_cache(tools):
+    """An answer from memory, beside nginx's proxy_cache; a miss."""
+    file = chat("json", 2048)
+    with Bed(tools, kinds=(servers.Postern,), started=False, size=1100) as bed:
+        rows = cache.rows(tools, FOLDER, bed.port, file)
+    table("cache: CPU time per JSON request of 2 KiB, and user-space instructions (callgrind; SHA-256 without the CPU's own instructions)",
+          rows, ["CPU µs", "instr."])
 
 
 CASES = {name[len("case_"):]: function for name, function in list(globals().items()) if name.startswith("case_")}
