@@ -87,6 +87,8 @@ enum {
 extern const struct settings_spec cache_spec;
 /* The longest that anything may be kept by these settings, µs. */
 uint64_t cache_life_most(const struct cache_settings *settings);
+/* The largest body, one embedding included. */
+size_t cache_size_most(const struct cache_settings *settings);
 
 /* ---- cache_level.c: instance ---- */
 

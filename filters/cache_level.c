@@ -69,7 +69,8 @@ void *cache_attach(struct worker *worker, const void *given, struct span name, v
     const struct cache_settings *settings = given;
     struct cache_instance *before = previous;
     if (before && is_same(before, settings)) {
-        cache_memory_close(cache_memory_open(name, settings->memory)); /* its size is the newest configuration's */
+        cache_memory_close(cache_memory_open(name, settings->memory,
+                                             cache_size_most(settings))); /* its size is the newest configuration's */
         return before;
     }
     struct cache_instance *instance = memory_zalloc(sizeof(*instance));
@@ -77,7 +78,7 @@ void *cache_attach(struct worker *worker, const void *given, struct span name, v
     instance->name = span_of(memory_string(name), name.len);
     instance->flights = flights_get(name);
     instance->desk = before ? flight_desk_ref(before->desk) : flight_desk_create(worker, instance->flights);
-    instance->memory = cache_memory_open(name, settings->memory);
+    instance->memory = cache_memory_open(name, settings->memory, cache_size_most(settings));
     instance->lookup_timeout = settings->lookup_timeout;
     instance->codec = cache_codec_create();
     open_store(instance, settings);
@@ -162,7 +163,8 @@ struct cache_entry *cache_open(const struct filter *filter, const uint8_t *key, 
     struct cache_instance *instance = filter->instance;
     const struct cache_settings *settings = filter->settings;
     struct cache_entry *entry = NULL;
-    enum cache_read read = cache_entry_read(instance->codec, keys_now(instance), key, wire, settings->memory, &entry);
+    enum cache_read read =
+        cache_entry_read(instance->codec, keys_now(instance), key, wire, cache_size_most(settings), &entry);
     cache_count(filter, METRIC_CACHE_READ, span_str(cache_read_name(read)));
     if (read != CACHE_READ_GOOD)
         return NULL;

@@ -177,8 +177,8 @@ static const struct setting cache_table[] = {
      .fallback = "512KiB",
      .min = 1024,
      .max = 16777216,
-     .help =
-         "The largest answer that is kept. So far, too, may those who share a call be apart in what they have read."},
+     .help = "The largest answer that is kept; a quarter of `memory` is the most. So far, too, may those who share a "
+             "call be apart in what they have read."},
     {.name = "ttl",
      .type = SETTING_DURATION,
      AT(ttl),
@@ -274,9 +274,9 @@ static const struct setting cache_table[] = {
 static void check_size(const struct cache_settings *all, const struct settings *settings, size_t size,
                        struct report *report)
 {
-    if (size <= all->memory)
+    if (size <= all->memory / 4 || !settings_given(settings, "max_size"))
         return;
-    report_error(report, settings_place(settings, "max_size"), "\"max_size\" is larger than \"memory\"");
+    report_error(report, settings_place(settings, "max_size"), "\"max_size\" is more than a quarter of \"memory\"");
 }
 
 static void check_cache(void *settings, struct report *report)
@@ -314,4 +314,13 @@ uint64_t cache_life_most(const struct cache_settings *settings)
     uint64_t stale = settings->stale_while_revalidate > settings->stale_if_error ? settings->stale_while_revalidate
                                                                                  : settings->stale_if_error;
     return ttl + stale;
+}
+
+size_t cache_size_most(const struct cache_settings *settings)
+{
+    size_t size = settings->max_size > CACHE_EMBEDDING_MOST ? settings->max_size : CACHE_EMBEDDING_MOST;
+    for (size_t i = 0; i < settings->rule_count; i++)
+        if (cache_rule_size(settings, &settings->rules[i]) > size)
+            size = cache_rule_size(settings, &settings->rules[i]);
+    return size;
 }

@@ -28,6 +28,9 @@ struct node {
 /* Beside the node itself: its share of the table and of the ghosts, and what malloc adds to both blocks. */
 #define NODE_COST (sizeof(struct node) + 4 * sizeof(void *) + 2 * sizeof(struct ghost) + 32)
 
+/* What an entry costs beside its body, at most. */
+#define COST_BESIDE (sizeof(struct cache_entry) + 4 * CACHE_TEXT_BYTES + NODE_COST)
+
 /* What has been put out of the small queue: not the answer, only that it was there. */
 struct ghost {
     uint64_t hash;
@@ -241,6 +244,13 @@ struct cache_entry *cache_memory_get(struct cache_memory *memory, const uint8_t 
     return entry;
 }
 
+/* A quarter for the body alone, so that the settings can say what fits. */
+static size_t cost_most(size_t limit)
+{
+    size_t most = limit / 4 + COST_BESIDE;
+    return most < limit ? most : limit;
+}
+
 static void insert(struct part *part, struct node *node, struct list *gone)
 {
     struct node *old = part->slots[slot_of(part, node->key)];
@@ -284,7 +294,7 @@ bool cache_memory_put(struct cache_memory *memory, const uint8_t key[CACHE_KEY_B
     node->cost = entry->bytes + NODE_COST;
     list_init(&gone);
     pthread_mutex_lock(&part->lock);
-    bool fits = node->cost <= part->limit / 4;
+    bool fits = node->cost <= cost_most(part->limit);
     if (fits) {
         insert(part, node, &gone);
     } else {
@@ -318,7 +328,7 @@ bool cache_memory_remove(struct cache_memory *memory, const uint8_t key[CACHE_KE
 size_t cache_memory_entry_most(const struct cache_memory *memory)
 {
     size_t limit = __atomic_load_n(&memory->parts[0].limit, __ATOMIC_RELAXED);
-    return limit / 4 > NODE_COST ? limit / 4 - NODE_COST : 0;
+    return cost_most(limit) > NODE_COST ? cost_most(limit) - NODE_COST : 0;
 }
 
 /* ---- purges ---- */
@@ -423,20 +433,21 @@ void cache_memory_counts(struct cache_memory *memory, struct cache_memory_counts
 
 /* ---- opening and closing ---- */
 
-static unsigned parts_for(size_t bytes)
+static unsigned parts_for(size_t bytes, size_t body)
 {
+    size_t least = 4 * body > PART_LEAST ? 4 * body : PART_LEAST;
     unsigned count = 1;
-    while (count < PARTS_MOST && bytes / PART_LEAST >= (size_t)count * 2)
+    while (count < PARTS_MOST && bytes / least >= (size_t)count * 2)
         count *= 2;
     return count;
 }
 
-static struct cache_memory *create(struct span name, size_t bytes)
+static struct cache_memory *create(struct span name, size_t bytes, size_t body)
 {
     struct cache_memory *memory = memory_zalloc(sizeof(*memory));
     memory->name = memory_string(name);
     pthread_mutex_init(&memory->marks_lock, NULL);
-    memory->part_count = parts_for(bytes);
+    memory->part_count = parts_for(bytes, body);
     for (unsigned i = 0; i < memory->part_count; i++) {
         struct part *part = &memory->parts[i];
         pthread_mutex_init(&part->lock, NULL);
@@ -464,7 +475,7 @@ static void limit_to(struct cache_memory *memory, size_t bytes)
     }
 }
 
-struct cache_memory *cache_memory_open(struct span name, size_t bytes)
+struct cache_memory *cache_memory_open(struct span name, size_t bytes, size_t body)
 {
     struct cache_memory *memory = NULL;
     pthread_mutex_lock(&registry_lock);
@@ -475,7 +486,7 @@ struct cache_memory *cache_memory_open(struct span name, size_t bytes)
             memory = known;
     }
     if (!memory)
-        memory = create(name, bytes);
+        memory = create(name, bytes, body);
     memory->refs++;
     limit_to(memory, bytes);
     pthread_mutex_unlock(&registry_lock);

@@ -26,9 +26,10 @@ struct cache_memory;
 
 /*
  * The memory of that name in this process, with a reference: made with room for `bytes` when nobody holds it yet, else
- * as it is but with room for `bytes` from now on (what exceeds it is put out). Any thread.
+ * as it is but with room for `bytes` from now on (what exceeds it is put out). It is made of so few parts that a body
+ * of `body` bytes fits, which cannot be more than a quarter of `bytes`. Any thread.
  */
-MUST_CHECK struct cache_memory *cache_memory_open(struct span name, size_t bytes);
+MUST_CHECK struct cache_memory *cache_memory_open(struct span name, size_t bytes, size_t body);
 /* The last one frees it and lets its entries go. NULL is allowed. Any thread. */
 void cache_memory_close(struct cache_memory *memory);
 
@@ -44,7 +45,7 @@ bool cache_memory_put(struct cache_memory *memory, const uint8_t key[CACHE_KEY_B
 /* Forgets what is under that key; with `entry`, only if it is that one still. False: nothing was. */
 bool cache_memory_remove(struct cache_memory *memory, const uint8_t key[CACHE_KEY_BYTES],
                          const struct cache_entry *entry);
-/* The most that an entry's `bytes` may be: a quarter of a part of the table. */
+/* The most that an entry's `bytes` may be: a quarter of a part of the table for its body. */
 size_t cache_memory_entry_most(const struct cache_memory *memory);
 
 /* What a purge is for; pods tell each other by these numbers. */

@@ -54,6 +54,7 @@ static void test_defaults(void **state)
     assert_int_equal(cache_rule_size(settings, &settings->rules[0]), 4096);
     assert_int_equal(cache_rule_size(settings, &settings->rules[1]), 512 * 1024);
     assert_int_equal(cache_life_most(settings), 7200 * CLOCK_SECOND);
+    assert_int_equal(cache_size_most(settings), 512 * 1024);
     config_free(config);
     report_finish(&report);
 }
@@ -94,8 +95,8 @@ static void test_refused(void **state)
         {"seal: off, " RULE, "", "\"seal\" has no effect without \"store\""},
         {"lease: 5s, " RULE, "", "\"lease\" has no effect without \"store\""},
         {"lookup_timeout: 5ms, " RULE, "", "\"lookup_timeout\" has no effect without \"store\""},
-        {"memory: 1MiB, max_size: 2MiB, " RULE, "", "\"max_size\" is larger than \"memory\""},
-        {"memory: 1MiB, rules: [{max_size: 2MiB}]", "", "\"max_size\" is larger than \"memory\""},
+        {"memory: 1MiB, max_size: 257KiB, " RULE, "", "\"max_size\" is more than a quarter of \"memory\""},
+        {"memory: 1MiB, rules: [{max_size: 2MiB}]", "", "\"max_size\" is more than a quarter of \"memory\""},
         {"store: other, seal: off, " RULE, STORES, "other"},
         {"scope: tenant, " RULE, "", "scope"},
         {"ttl: 0s, " RULE, "", "ttl"},

@@ -72,7 +72,7 @@ static void test_keeping(void **state)
 {
     (void)state;
     uint8_t key[CACHE_KEY_BYTES];
-    struct cache_memory *memory = cache_memory_open(SPAN("answers"), MIB);
+    struct cache_memory *memory = cache_memory_open(SPAN("answers"), MIB, 0);
     assert_false(has(memory, 1));
     assert_true(put(memory, 1, 100, "m", "c"));
     assert_true(put(memory, 2, 100, "m", "c"));
@@ -110,13 +110,13 @@ static void test_keeping(void **state)
 static void test_names(void **state)
 {
     (void)state;
-    struct cache_memory *a = cache_memory_open(SPAN("a"), 8 * MIB), *b = cache_memory_open(SPAN("b"), 8 * MIB);
+    struct cache_memory *a = cache_memory_open(SPAN("a"), 8 * MIB, 0), *b = cache_memory_open(SPAN("b"), 8 * MIB, 0);
     assert_ptr_not_equal(a, b);
     for (uint64_t i = 0; i < 4000; i++)
         assert_true(put(a, i, 1024, "m", "c"));
     assert_int_equal(counts_of(a).entries, 4000);
     assert_int_equal(counts_of(b).entries, 0);
-    struct cache_memory *again = cache_memory_open(SPAN("a"), 2 * MIB);
+    struct cache_memory *again = cache_memory_open(SPAN("a"), 2 * MIB, 0);
     assert_ptr_equal(again, a);
     struct cache_memory_counts counts = counts_of(a);
     assert_true(counts.bytes <= 2 * MIB && counts.bytes > MIB);
@@ -125,7 +125,7 @@ static void test_names(void **state)
     cache_memory_close(again);
     assert_true(counts_of(a).entries > 0);
     cache_memory_close(a);
-    a = cache_memory_open(SPAN("a"), MIB);
+    a = cache_memory_open(SPAN("a"), MIB, 0);
     assert_int_equal(counts_of(a).entries, 0);
     cache_memory_close(a);
     cache_memory_close(b);
@@ -137,7 +137,7 @@ static void test_bound(void **state)
     (void)state;
     static const size_t sizes[] = {0, MIB / 3, MIB, 3 * MIB, 20 * MIB};
     for (size_t s = 0; s < ARRAY_LEN(sizes); s++) {
-        struct cache_memory *memory = cache_memory_open(SPAN("bound"), sizes[s]);
+        struct cache_memory *memory = cache_memory_open(SPAN("bound"), sizes[s], 0);
         uint64_t random = 42;
         for (unsigned i = 0; i < 2500; i++) {
             uint64_t number = hash_random(&random) % 3000;
@@ -167,7 +167,7 @@ static void test_purge(void **state)
 {
     (void)state;
     static const char *const models[] = {"gpt-4o", "gpt-4o-mini", ""}, *const consumers[] = {"search", "chat"};
-    struct cache_memory *memory = cache_memory_open(SPAN("purge"), 16 * MIB);
+    struct cache_memory *memory = cache_memory_open(SPAN("purge"), 16 * MIB, 0);
     for (uint64_t i = 0; i < 600; i++) {
         assert_true(put(memory, i, 10, models[i % 3], consumers[i % 2]));
         if (i % 5 == 0)
@@ -204,7 +204,7 @@ static void test_purge_of_what_comes(void **state)
 {
     (void)state;
     uint8_t key[CACHE_KEY_BYTES];
-    struct cache_memory *memory = cache_memory_open(SPAN("comes"), MIB);
+    struct cache_memory *memory = cache_memory_open(SPAN("comes"), MIB, 0);
     assert_false(is_purged(memory, 1, 5, "a", "b"));
     (void)cache_memory_purge(memory, CACHE_SCOPE_MODEL, SPAN("a"), 10);
     assert_true(is_purged(memory, 1, 10, "a", "b"));
@@ -226,6 +226,22 @@ static void test_purge_of_what_comes(void **state)
     assert_false(is_purged(memory, 8, 40, "x", "y"));
     assert_true(is_purged(memory, 8, 113, "z", "y"));
     cache_memory_close(memory);
+}
+
+/* Whatever the room, a quarter of it is what a body may be when it was named. */
+static void test_largest(void **state)
+{
+    (void)state;
+    static const size_t rooms[] = {2 * MIB, 3 * MIB, 8 * MIB, 16 * MIB, 33 * MIB, 64 * MIB};
+    for (size_t i = 0; i < ARRAY_LEN(rooms); i++) {
+        struct cache_memory *memory = cache_memory_open(SPAN("largest"), rooms[i], 512 * 1024);
+        for (uint64_t number = 0; number < 8; number++) {
+            assert_true(put(memory, number, 512 * 1024 - sizeof(number), "gpt-4o", "search"));
+            assert_true(has(memory, number));
+        }
+        assert_true(counts_of(memory).bytes <= rooms[i]);
+        cache_memory_close(memory);
+    }
 }
 
 /* ---- against LRU ---- */
@@ -290,7 +306,7 @@ static void run_load(const struct load *load)
     double *sums = memory_array(load->objects, sizeof(*sums)), sum = 0;
     for (unsigned i = 0; i < load->objects; i++)
         sums[i] = sum += 1 / pow(i + 1, load->skew);
-    struct cache_memory *memory = cache_memory_open(SPAN("load"), LOAD_ROOM);
+    struct cache_memory *memory = cache_memory_open(SPAN("load"), LOAD_ROOM, 0);
     struct lru lru = {.nodes = memory_zalloc(all * sizeof(*lru.nodes))};
     list_init(&lru.order);
     uint64_t random = 1, hits = 0, lru_hits = 0, fresh = load->objects;
@@ -310,7 +326,7 @@ static void run_load(const struct load *load)
         if (pass == 0) {
             lru.most = counts_of(memory).entries;
             cache_memory_close(memory);
-            memory = cache_memory_open(SPAN("load"), LOAD_ROOM);
+            memory = cache_memory_open(SPAN("load"), LOAD_ROOM, 0);
         }
     }
     print_message("%s: %llu hits of %d, LRU of as many entries (%zu): %llu\n", load->name, (unsigned long long)hits,
@@ -342,7 +358,7 @@ enum { THREADS = 4, THREAD_ROUNDS = 15000, THREAD_KEYS = 1500 };
 static void *work(void *arg)
 {
     uint64_t random = (uint64_t)(uintptr_t)arg + 1;
-    struct cache_memory *memory = cache_memory_open(SPAN("threads"), 2 * MIB);
+    struct cache_memory *memory = cache_memory_open(SPAN("threads"), 2 * MIB, 0);
     for (unsigned i = 0; i < THREAD_ROUNDS; i++) {
         uint64_t number = hash_random(&random) % THREAD_KEYS, what = hash_random(&random) % 100;
         if (what < 60) {
@@ -364,7 +380,7 @@ static void *work(void *arg)
             assert_true(counts.bytes <= counts.limit && counts.limit <= 2 * MIB);
         }
         if (i % 1000 == 0) { /* a reload in another worker */
-            struct cache_memory *again = cache_memory_open(SPAN("threads"), i % 2000 ? MIB : 2 * MIB);
+            struct cache_memory *again = cache_memory_open(SPAN("threads"), i % 2000 ? MIB : 2 * MIB, 0);
             cache_memory_close(again);
         }
     }
@@ -376,7 +392,7 @@ static void test_threads(void **state)
 {
     (void)state;
     pthread_t threads[THREADS];
-    struct cache_memory *memory = cache_memory_open(SPAN("threads"), 2 * MIB);
+    struct cache_memory *memory = cache_memory_open(SPAN("threads"), 2 * MIB, 0);
     for (uintptr_t i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, work, (void *)i), 0);
     for (unsigned i = 0; i < THREADS; i++)
@@ -395,6 +411,7 @@ int main(void)
         cmocka_unit_test(test_bound),
         cmocka_unit_test(test_purge),
         cmocka_unit_test(test_purge_of_what_comes),
+        cmocka_unit_test(test_largest),
         cmocka_unit_test(test_better_than_lru),
         cmocka_unit_test(test_threads),
     };
