@@ -168,7 +168,8 @@ static const struct setting dns_table[] = {
      .fallback = "5s",
      .min = 10 * CLOCK_MS,
      .max = 60 * CLOCK_SECOND,
-     .help = "For one lookup, all servers together. The last good addresses are used while DNS is down."},
+     .help = "For one lookup, all servers together. The last good addresses are used while DNS is down, after half a "
+             "second."},
 };
 #undef AT
 

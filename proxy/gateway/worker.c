@@ -166,7 +166,8 @@ struct worker *worker_create(struct process *process, unsigned index, struct sna
     worker->process = process;
     worker->loop = loop_create();
     const struct config *config = snapshot->config;
-    struct resolver_options dns = {.floor = config->dns.min_ttl, .ceiling = config->dns.max_ttl};
+    struct resolver_options dns = {
+        .floor = config->dns.min_ttl, .ceiling = config->dns.max_ttl, .timeout = config->dns.timeout};
     worker->resolver = resolver_create(worker->loop, &dns);
     worker->snapshot = snapshot_ref(snapshot);
     list_init(&worker->exchanges);
@@ -244,7 +245,8 @@ void worker_adopt(struct worker *worker, struct snapshot *snapshot)
     worker->pool_of = memory_array(snapshot->target_count + 1, sizeof(struct pool *));
     worker->accepting.most = snapshot->config->limits.connections;
     access_log_adopt(worker->log, &snapshot->config->log);
-    resolver_keep(worker->resolver, snapshot->config->dns.min_ttl, snapshot->config->dns.max_ttl);
+    const struct config_dns *dns = &snapshot->config->dns;
+    resolver_adopt(worker->resolver, dns->min_ttl, dns->max_ttl, dns->timeout);
     snapshot_unref(before);
 }
 

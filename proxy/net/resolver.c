@@ -17,12 +17,15 @@
 #define FLOOR    (5 * CLOCK_SECOND)
 #define CEILING  (300 * CLOCK_SECOND)
 #define NEGATIVE (2 * CLOCK_SECOND)
+#define TIMEOUT  (5 * CLOCK_SECOND)
+/* Who has an address that was good waits no longer than this for a better one. */
+#define PATIENCE (500 * CLOCK_MS)
 #define NAMES    1024
 /* DNS names have at most 253 characters (RFC 1035 section 2.3.4); one more for a final dot. */
 #define HOST_MAX 254
-/* One try waits this long; c-ares doubles it per round. With two tries that is about 6 s. */
-#define TRY_MS 2000
-#define TRIES  2
+/* c-ares doubles the time of a try per round: of a third of the timeout two tries of one server take all of it. */
+#define TRIES      2
+#define TRIES_TAKE 3
 
 struct lookup_name {
     struct list link; /* on resolver->recent, the least recently used first */
@@ -47,7 +50,7 @@ struct dns_socket {
 
 struct resolver {
     struct loop *loop;
-    uint64_t floor, ceiling, negative;
+    uint64_t floor, ceiling, negative, timeout;
     size_t most;
     char *servers;
     bool started;
@@ -125,8 +128,11 @@ static bool start(struct resolver *resolver)
 {
     if (resolver->started)
         return true;
-    struct ares_options options = {
-        .timeout = TRY_MS, .tries = TRIES, .sock_state_cb = dns_interest, .sock_state_cb_data = resolver};
+    uint64_t try_ms = resolver->timeout / TRIES_TAKE / CLOCK_MS;
+    struct ares_options options = {.timeout = try_ms ? (int)try_ms : 1,
+                                   .tries = TRIES,
+                                   .sock_state_cb = dns_interest,
+                                   .sock_state_cb_data = resolver};
     int chosen = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
 #ifdef ARES_OPT_QUERY_CACHE
     /* c-ares 1.31 and later keep answers by themselves, beyond resolver_flush() and our own limits of time. */
@@ -185,6 +191,24 @@ static const char *reason(int status)
     default:
         return ares_strerror(status);
     }
+}
+
+/* DNS lets somebody wait: what was good before is taken, and by others at once; else that is the reason. */
+static void lookup_late(struct pending *pending)
+{
+    struct lookup *lookup = CONTAINER_OF(pending, struct lookup, pending);
+    struct lookup_name *name = lookup->name;
+    uint64_t now = loop_now(lookup->resolver->loop);
+    task_cancel(&lookup->task);
+    list_remove(&lookup->link);
+    if (now >= name->expires) {
+        name->why = reason(ARES_ETIMEOUT);
+        if (name->count) {
+            name->expires = now + lookup->resolver->negative;
+            log_write(LOG_WARNING, "resolver", "%s: %s; the last known addresses stay in use", name->host, name->why);
+        }
+    }
+    tell(name, lookup);
 }
 
 /* Takes over the addresses of one family; returns the least TTL seen. */
@@ -331,20 +355,22 @@ void resolver_lookup(struct resolver *resolver, struct lookup *lookup, struct sp
     lookup->name = NULL;
     lookup->literal = (struct address){.family = ADDRESS_NONE};
     lookup->task.run = deliver;
-    pending_start(list, &lookup->pending, resolver->loop, 0, NULL, lookup_cancel);
     if (!address_parse(host, &lookup->literal))
         lookup->name = name_of(resolver, host);
-    if (!lookup->name) {
+    struct lookup_name *name = lookup->name;
+    if (!name) {
+        pending_start(list, &lookup->pending, resolver->loop, 0, NULL, lookup_cancel);
         loop_post(resolver->loop, &lookup->task);
         return;
     }
-    struct lookup_name *name = lookup->name;
+    uint64_t now = loop_now(resolver->loop);
+    bool hasty = name->count && PATIENCE < resolver->timeout;
+    pending_start(list, &lookup->pending, resolver->loop, now + (hasty ? PATIENCE : resolver->timeout), lookup_late,
+                  lookup_cancel);
     list_append(&name->waiting, &lookup->link);
-    if (name->asking)
-        return;
-    if (loop_now(resolver->loop) < name->expires)
+    if (now < name->expires)
         loop_post(resolver->loop, &lookup->task);
-    else
+    else if (!name->asking)
         ask(name);
 }
 
@@ -358,8 +384,9 @@ void resolver_flush(struct resolver *resolver)
 
 /* ---- life ---- */
 
-void resolver_keep(struct resolver *resolver, uint64_t floor, uint64_t ceiling)
+void resolver_adopt(struct resolver *resolver, uint64_t floor, uint64_t ceiling, uint64_t timeout)
 {
+    resolver->timeout = timeout ? timeout : TIMEOUT;
     resolver->floor = floor ? floor : FLOOR;
     resolver->ceiling = ceiling ? ceiling : CEILING;
 }
@@ -371,7 +398,7 @@ struct resolver *resolver_create(struct loop *loop, const struct resolver_option
         options = &none;
     struct resolver *resolver = memory_zalloc(sizeof(*resolver));
     resolver->loop = loop;
-    resolver_keep(resolver, options->floor, options->ceiling);
+    resolver_adopt(resolver, options->floor, options->ceiling, options->timeout);
     resolver->negative = options->negative ? options->negative : NEGATIVE;
     resolver->most = options->names ? options->names : NAMES;
     resolver->servers = options->servers ? memory_string(span_str(options->servers)) : NULL;

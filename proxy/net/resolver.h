@@ -2,7 +2,8 @@
 /*
  * resolver: host names to addresses by c-ares, one per worker. Answers are cached for their TTL, at least `floor` and
  * at most `ceiling`; failures shortly. When DNS fails after a good answer, the last good one is used again and again
- * asked for. Lookups of one name share one query. IP literals, localhost and /etc/hosts need no query.
+ * asked for; who has such an answer waits half a second at most. Lookups of one name share one query. IP literals,
+ * localhost and /etc/hosts need no query.
  */
 #ifndef POSTERN_NET_RESOLVER_H
 #define POSTERN_NET_RESOLVER_H
@@ -23,6 +24,7 @@ struct resolver;
 struct resolver_options {
     const char *servers;               /* "10.0.0.10:53,10.0.0.11" instead of /etc/resolv.conf; NULL: the system's */
     uint64_t floor, ceiling, negative; /* µs; 0: 5 s, 300 s, 2 s */
+    uint64_t timeout;                  /* of one lookup, all servers together, µs; 0: 5 s */
     size_t names;                      /* most names cached; 0: 1024; the least recently used goes */
 };
 
@@ -47,12 +49,12 @@ struct lookup {
 
 /*
  * Starts; `done` must be set, all else zero. Never calls back within the call. `list` and `pending` as in
- * net/pending.h, without a deadline of its own: c-ares gives up after about 10 s. End it early with
+ * net/pending.h; its deadline is the resolver's timeout. End it early with
  * pending_cancel(&lookup->pending).
  */
 void resolver_lookup(struct resolver *resolver, struct lookup *lookup, struct span host, struct list *list);
-/* Other bounds for how long answers are kept, µs; 0: the defaults. For answers to come. */
-void resolver_keep(struct resolver *resolver, uint64_t floor, uint64_t ceiling);
+/* Other bounds for answers and lookups to come, µs; 0: the defaults. Servers are asked at the first timeout's pace. */
+void resolver_adopt(struct resolver *resolver, uint64_t floor, uint64_t ceiling, uint64_t timeout);
 /* Forgets cached answers (names keep being usable if DNS fails next). */
 void resolver_flush(struct resolver *resolver);
 

@@ -186,6 +186,44 @@ static void failures_are_short_and_the_last_good_answer_stays(void **state)
     close_world(&world);
 }
 
+static void silence_has_an_end(void **state)
+{
+    (void)state;
+    struct fake_dns_name names[] = {{.host = "silent.test", .mode = FAKE_DNS_SILENT},
+                                    {.host = "api.test", .addresses = {"192.0.2.1"}, .ttl = 10},
+                                    {.host = NULL}};
+    struct world world;
+    struct question a, b;
+    open_world(&world, names, 0);
+    resolver_adopt(world.resolver, 0, 0, 3 * CLOCK_SECOND);
+    struct question good = ask(&world, "api.test");
+    expect(&good, 0, "192.0.2.1");
+    start(&world, &a, "silent.test");
+    loop_advance(world.loop, 2 * CLOCK_SECOND);
+    start(&world, &b, "silent.test"); /* has a time of its own */
+    loop_advance(world.loop, 1100 * CLOCK_MS);
+    assert_int_equal(a.done, 1);
+    assert_int_equal(a.count, 0);
+    assert_string_equal(a.why, "dns timed out");
+    loop_advance(world.loop, 2 * CLOCK_SECOND);
+    assert_int_equal(b.done, 1);
+    assert_string_equal(b.why, "dns timed out");
+
+    names[1].mode = FAKE_DNS_SILENT;
+    loop_advance(world.loop, 11 * CLOCK_SECOND);
+    start(&world, &a, "api.test");
+    loop_advance(world.loop, 400 * CLOCK_MS);
+    assert_int_equal(a.done, 0);
+    loop_advance(world.loop, 200 * CLOCK_MS);
+    assert_int_equal(a.done, 1);
+    expect(&a, 0, "192.0.2.1");
+    start(&world, &b, "api.test"); /* known by now, and the question is still open */
+    loop_turn(world.loop, false);
+    assert_int_equal(b.done, 1);
+    expect(&b, 0, "192.0.2.1");
+    close_world(&world);
+}
+
 static void equal_questions_share_one_query_and_can_be_dropped(void **state)
 {
     (void)state;
@@ -248,6 +286,7 @@ int main(void)
         cmocka_unit_test(literals_and_local_names_need_no_server),
         cmocka_unit_test(answers_are_cached_for_their_time),
         cmocka_unit_test(failures_are_short_and_the_last_good_answer_stays),
+        cmocka_unit_test(silence_has_an_end),
         cmocka_unit_test(equal_questions_share_one_query_and_can_be_dropped),
         cmocka_unit_test(the_cache_is_bounded),
     };
