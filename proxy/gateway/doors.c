@@ -47,9 +47,9 @@ static void door_unref(struct door *door)
     free(door);
 }
 
-static bool door_open(struct door *door, struct net_error *error)
+static bool door_open(struct door *door, bool beside, struct net_error *error)
 {
-    int first = listener_bind(&door->address, error);
+    int first = beside ? listener_bind_beside(&door->address, error) : listener_bind(&door->address, error);
     if (first < 0)
         return false;
     atomic_store(&door->fds[0], first);
@@ -67,6 +67,24 @@ static bool same_address(const struct listen_address *a, const struct listen_add
     if (a->ip.family == ADDRESS_UNIX || b->ip.family == ADDRESS_UNIX)
         return a->ip.family == b->ip.family && strcmp(a->path, b->path) == 0;
     return a->ip.port == b->ip.port && address_same_host(&a->ip, &b->ip);
+}
+
+static bool is_any(const struct address *ip)
+{
+    struct address any = {.family = ip->family};
+    return address_same_host(ip, &any);
+}
+
+/* 0.0.0.0:4611 beside 127.0.0.1:4611: while one takes the other's place both are open, which is no other's address. */
+static bool is_beside(const struct round *before, const struct listen_address *address)
+{
+    for (unsigned i = 0; before && i < before->count; i++) {
+        const struct address *own = &before->doors[i].door->address.ip;
+        bool overlaps = address_same_host(own, &address->ip) || is_any(own) || is_any(&address->ip);
+        if (own->family == address->ip.family && own->port == address->ip.port && own->port != 0 && overlaps)
+            return true;
+    }
+    return false;
 }
 
 /* ---- what a listener wants ---- */
@@ -149,7 +167,8 @@ static bool add_door(struct round *round, const struct listener_use *use, const 
     else
         entry->door = door_create(&address, use->admin, worker_count);
     round->count++;
-    return (old >= 0 || door_open(entry->door, error)) && add_tls(entry, use, before, old, error);
+    return (old >= 0 || door_open(entry->door, is_beside(before, &address), error)) &&
+           add_tls(entry, use, before, old, error);
 }
 
 /* The file of a socket that stays gets the mode that is wanted now. */

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -50,6 +51,7 @@ struct lifecycle {
     unsigned worker_count;
     enum phase phase;
     uint64_t phase_since;
+    bool signalled; /* told to end by a signal, which a second one hurries */
 };
 
 /* ---- starting ---- */
@@ -170,9 +172,12 @@ static void end_gently(struct lifecycle *life, const char *why)
 static void on_term(void *arg, int signo)
 {
     struct lifecycle *life = arg;
+    /* One after POST /drain, as the kubelet sends it when a preStop hook has drained, says nothing new. */
+    bool again = life->signalled;
+    life->signalled = true;
     if (life->phase == SERVING)
         end_gently(life, signo == SIGTERM ? "SIGTERM" : "SIGINT");
-    else
+    else if (again)
         order_all(life, CUTTING);
 }
 
@@ -268,7 +273,23 @@ static void *run_worker(void *arg)
     return NULL;
 }
 
-static void start_workers(struct lifecycle *life)
+/* False: a thread cannot be had. Its share of the connections would wait for ever, so nobody serves then. */
+static bool start_threads(struct lifecycle *life)
+{
+    for (unsigned i = 1; i < life->worker_count; i++) {
+        struct served_worker *served = &life->workers[i];
+        int error = pthread_create(&served->thread, NULL, run_worker, served);
+        served->threaded = error == 0;
+        if (error) {
+            log_write(LOG_ERROR, "worker", "no thread for worker %u of %u: %s; lower \"workers\" or raise the limit",
+                      i + 1, life->worker_count, strerror(error));
+            return false;
+        }
+    }
+    return true;
+}
+
+static void make_workers(struct lifecycle *life)
 {
     for (unsigned i = 0; i < life->worker_count; i++) {
         struct served_worker *served = &life->workers[i];
@@ -280,8 +301,6 @@ static void start_workers(struct lifecycle *life)
         atomic_store(&served->adopt, round_ref(life->round));
         take_round(served);
     }
-    for (unsigned i = 1; i < life->worker_count; i++)
-        life->workers[i].threaded = pthread_create(&life->workers[i].thread, NULL, run_worker, &life->workers[i]) == 0;
 }
 
 static void release(struct lifecycle *life)
@@ -324,6 +343,24 @@ static bool start_warming(const struct snapshot *snapshot, pthread_t *thread)
     return false;
 }
 
+/* The main worker's part, from ready to the end. */
+static void serve(struct lifecycle *life)
+{
+    struct loop *loop = life->workers[0].worker->loop;
+    loop_signal(loop, SIGTERM, on_term, life);
+    loop_signal(loop, SIGINT, on_term, life);
+    loop_signal(loop, SIGHUP, on_hup, life);
+    atomic_store(&life->process.ready, true);
+    if (life->options->ready)
+        life->options->ready(life->round->snapshot, life->options->arg);
+    start_reload(life);
+    pthread_t warming;
+    bool warms = start_warming(life->round->snapshot, &warming);
+    (void)run_worker(&life->workers[0]);
+    if (warms)
+        (void)pthread_join(warming, NULL);
+}
+
 int lifecycle_serve(struct snapshot *snapshot, const struct serve_options *options)
 {
     prepare_process();
@@ -339,21 +376,13 @@ int lifecycle_serve(struct snapshot *snapshot, const struct serve_options *optio
         release(&life);
         return 1;
     }
-    start_workers(&life);
-    struct loop *loop = life.workers[0].worker->loop;
-    loop_signal(loop, SIGTERM, on_term, &life);
-    loop_signal(loop, SIGINT, on_term, &life);
-    loop_signal(loop, SIGHUP, on_hup, &life);
-    atomic_store(&life.process.ready, true);
-    if (options->ready)
-        options->ready(life.round->snapshot, options->arg);
-    start_reload(&life);
-    pthread_t warming;
-    bool warms = start_warming(life.round->snapshot, &warming);
-    (void)run_worker(&life.workers[0]);
+    make_workers(&life);
+    bool started = start_threads(&life);
+    if (started)
+        serve(&life);
+    else
+        order_all(&life, CUTTING);
     reload_destroy(life.reload);
-    if (warms)
-        (void)pthread_join(warming, NULL);
     for (unsigned i = 1; i < life.worker_count; i++)
         if (life.workers[i].threaded)
             (void)pthread_join(life.workers[i].thread, NULL);
@@ -362,5 +391,5 @@ int lifecycle_serve(struct snapshot *snapshot, const struct serve_options *optio
     memory_blocks_drop();
     log_write(LOG_INFO, "drain", "ended");
     release(&life);
-    return 0;
+    return started ? 0 : 1;
 }

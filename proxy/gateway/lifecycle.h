@@ -7,7 +7,8 @@
  *   SIGTERM, SIGINT, or POST /drain on the control socket:
  *            unready at once; listeners stay open for drain.delay (endpoints take time to propagate, the application
  * may still be calling); then they close, connections get GOAWAY or Connection: close, and streams finish within
- * drain.grace; what is left then is told so and cut. Exit 0. A second signal cuts at once.
+ *            drain.grace; what is left then is told so and cut. Exit 0. A second signal cuts at once; the first one
+ *            after POST /drain does not.
  */
 #ifndef POSTERN_GATEWAY_LIFECYCLE_H
 #define POSTERN_GATEWAY_LIFECYCLE_H
@@ -25,7 +26,7 @@ struct serve_options {
 
 /*
  * Serves until told to end. Takes the caller's reference to the snapshot. Returns the exit code: 0, or 1 when a
- * listener cannot be had (said on the log).
+ * listener or a worker's thread cannot be had (said on the log).
  */
 MUST_CHECK int lifecycle_serve(struct snapshot *snapshot, const struct serve_options *options);
 

@@ -136,6 +136,11 @@ int listener_bind(const struct listen_address *address, struct net_error *error)
     return address->ip.family == ADDRESS_UNIX ? listen_unix(address, error) : listen_tcp(&address->ip, true, error);
 }
 
+int listener_bind_beside(const struct listen_address *address, struct net_error *error)
+{
+    return address->ip.family == ADDRESS_UNIX ? listen_unix(address, error) : listen_tcp(&address->ip, false, error);
+}
+
 int listener_bind_again(int first, struct net_error *error)
 {
     struct sockaddr_storage sa;

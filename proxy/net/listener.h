@@ -43,6 +43,9 @@ MUST_CHECK bool listen_address_parse(struct span text, struct listen_address *re
  * Returns a descriptor, or -1 and *error.
  */
 MUST_CHECK int listener_bind(const struct listen_address *address, struct net_error *error);
+/* The same for an address that overlaps with one this process listens on (its port on all hosts, and on one): no probe,
+ * which would only find that. */
+MUST_CHECK int listener_bind_beside(const struct listen_address *address, struct net_error *error);
 /* Another descriptor for the same address, to give to another worker: SO_REUSEPORT, or the same socket for Unix. */
 MUST_CHECK int listener_bind_again(int first, struct net_error *error);
 

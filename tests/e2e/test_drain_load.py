@@ -126,6 +126,24 @@ def test_drain_of_a_job(gateway, models, tmp_path, how):
     assert running.finish() == 0
 
 
+def test_signal_after_a_drain_hurries_nobody(gateway, models, tmp_path):
+    """A preStop hook drains, and the kubelet's SIGTERM follows it: what is under way goes on. The next one is the second."""
+    control = tmp_path / "control.sock"
+    running = gateway(admin={"control": f"unix:{control}"}, drain={"delay": "0s", "grace": "20s"}, **models)
+    with running.client() as client, running.client() as late, running.client() as idle:
+        for each, model in ((client, "short"), (late, "endless")):
+            each.send(wire.request("POST", CHAT, answers.ask(model, stream=True)))
+            each.head()
+            each.chunk()
+        assert post_drain(control) == 202
+        assert idle.is_closed()
+        running.signal(signal.SIGTERM)
+        assert client.chunked().endswith(b"data: [DONE]\n\n")
+        running.signal(signal.SIGINT)
+        assert b'"draining"' in late.chunked()
+    assert running.finish() == 0
+
+
 def test_drain_command_says_what_is_wrong(tmp_path, gateway, models):
     running = gateway(**models)
     for arguments, code, says in ((("--control", f"unix:{tmp_path}/nobody"), 1, "nobody"), (("--control", "127.0.0.1:1"), 2, "unix:"),

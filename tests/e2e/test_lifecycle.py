@@ -2,6 +2,7 @@
 """Start, probes, the access log, and the end: drain without a lost request, and nothing secret written anywhere."""
 import json
 import os
+import resource
 import signal
 import threading
 
@@ -158,6 +159,27 @@ def test_workers_share_a_port(gateway, upstream):
             assert client.ask("POST", CHAT, answers.ask()).status == 200
     running.access(40)
     assert running.probe("/metrics") == 200
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become a user with a limit on threads")
+def test_worker_without_a_thread_is_an_error(gateway, upstream, tmp_path):
+    """Its share of the connections would never be answered, so nobody serves."""
+    def nobody():
+        os.setgroups([])
+        os.setgid(54321)
+        os.setuid(54321)
+        resource.setrlimit(resource.RLIMIT_NPROC, (2, 2))
+
+    running = gateway(upstream(fine), workers=4)
+    running.stop()
+    path = tmp_path / "few.yaml"
+    path.write_text(running.config_path.read_text().replace(str(running.access_path), "-"))
+    path.chmod(0o644)
+    # By its descriptor, since that user may not enter the folder; and the look for leaks wants a thread, too.
+    with open(path, encoding="utf-8") as config:
+        done = process.postern("run", "--config", f"/proc/self/fd/{config.fileno()}", pass_fds=[config.fileno()], preexec_fn=nobody,
+                               env={**os.environ, "TARGET_KEY": "x", "ASAN_OPTIONS": "detect_leaks=0"})
+    assert done.returncode == 1 and "no thread for worker" in done.stderr, done
 
 
 @pytest.mark.workers

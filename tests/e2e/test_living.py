@@ -315,6 +315,26 @@ def test_admin_address_moves(living, upstream):
         socket.create_connection(("127.0.0.1", old), timeout=wire.TIMEOUT).close()
 
 
+@pytest.mark.workers
+@pytest.mark.parametrize("workers", [1, 2])
+def test_address_widens_and_narrows(living, upstream, workers):
+    """127.0.0.1 and 0.0.0.0 with the same port overlap; the new one is open before the old one closes, so nobody is refused."""
+    running = living(upstream(named("here")), workers=workers)
+
+    def address(host):
+        def change(config):
+            config["listeners"][0] |= {"address": f"{host}:{running.port}", "anonymous": True}
+            config["admin"]["address"] = f"{host}:{running.admin}"
+        return change
+
+    for host in ("0.0.0.0", "127.0.0.1", "0.0.0.0"):
+        with running.client() as waiting:
+            running.change(address(host))
+            assert waiting.ask("POST", CHAT, answers.ask()).status == 200
+        for _ in range(4 * workers):
+            assert ask(running)[0] == 200 and running.probe("/readyz") == 200
+
+
 def test_tls_comes_to_a_listener(living, upstream, certificates):
     import ssl
     running = living(upstream(named("here")))
