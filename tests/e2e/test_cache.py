@@ -306,6 +306,29 @@ def test_the_last_to_leave_ends_the_call(gateway, upstream, workers):
     assert len(server.requests) == 1
 
 
+@pytest.mark.workers
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("in_time", [True, False])
+def test_an_end_amid_a_shared_call(gateway, upstream, workers, in_time):
+    """SIGTERM: whoever follows gets all of it while the time allows, else the reason in its stream's own words."""
+    held = Held()
+    server = upstream(held)
+    served = gateway(server, workers=workers, drain={"delay": "0s", "grace": "20s" if in_time else "1s"}, **cached())
+    crowd = connect_all(served.port, 40)
+    read_first(crowd)
+    served.signal(signal.SIGTERM)
+    served.wait_line("drain")
+    if in_time:
+        held.go.set()
+    for one, raw in read_all(crowd).items():
+        text = dechunk(raw)
+        assert text == EXPECTED if in_time else text.startswith(EXPECTED[:200]) and b'"code":"draining"' in text
+        one.close()
+    held.go.set()
+    assert len(server.requests) == 1
+    assert served.finish() == 0
+
+
 # ---- tenants ----
 
 
