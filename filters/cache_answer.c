@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/encoding.h"
 #include "filters/cache.h"
+#include "filters/rate_limit.h"
 #include "gateway/snapshot.h"
 #include "openai/replay.h"
 
@@ -143,6 +144,9 @@ void cache_count_saved(const struct filter *filter, const struct usage *usage, u
     labels[2] = SPAN("output");
     metrics_add(metrics_series_find(metrics, generation, METRIC_CACHE_TOKENS, labels), usage->output);
     metrics_add(metrics_series_find(metrics, generation, METRIC_CACHE_TIME, labels), latency / CLOCK_MS);
+    uint64_t cost = rate_limit_cost(exchange, usage);
+    if (cost)
+        metrics_add(metrics_series_find(metrics, generation, METRIC_CACHE_COST, labels), cost);
 }
 
 bool cache_answer(struct filter *filter, const struct cache_entry *entry, enum cache_result result,

@@ -314,6 +314,8 @@ static struct span unfit(const struct exchange *flown, bool complete)
         return SPAN("unfinished");
     if (flown->response.status != 200)
         return SPAN("error");
+    if (flown->budget_ended) /* what one caller could afford is not the answer */
+        return SPAN("over_budget");
     return is_encoded(&flown->response) ? SPAN("compressed") : (struct span){0};
 }
 

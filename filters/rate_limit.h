@@ -131,6 +131,11 @@ bool rate_limit_parts(struct filter *filter);
 void rate_limit_set_budget(struct filter *filter);
 /* Puts what the exchange came to into the parts. */
 void rate_limit_charge(struct filter *filter);
+/*
+ * What such an answer costs, in millionths of the unit of prices: by the first filter of the snapshot that has a price
+ * for the model. 0: none has.
+ */
+uint64_t rate_limit_cost(const struct exchange *exchange, const struct usage *usage);
 /* Whether the caller is exempt. */
 bool rate_limit_exempt(const struct rate_limit_settings *settings, const struct consumer *consumer);
 /* Whether this limit counts requests like this one. */

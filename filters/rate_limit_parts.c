@@ -165,6 +165,32 @@ static double cost_of(const struct price_settings *price, struct kinds k)
            k.reasoning * price->reasoning + price->request * COST_MICROS;
 }
 
+extern const struct filter_type filter_rate_limit;
+
+static const struct price_settings *known_price(const struct exchange *exchange)
+{
+    const struct snapshot *snapshot = exchange->snapshot;
+    for (unsigned i = 0; i < snapshot->instance_count; i++) {
+        const struct rate_limit_settings *settings = snapshot->instances[i].settings;
+        if (snapshot->instances[i].type != &filter_rate_limit)
+            continue;
+        const struct price_settings *price = price_of(settings, exchange);
+        if (price != &settings->dearest)
+            return price;
+    }
+    return NULL;
+}
+
+uint64_t rate_limit_cost(const struct exchange *exchange, const struct usage *usage)
+{
+    const struct price_settings *price = known_price(exchange);
+    struct tokens t = {.input = usage->input,
+                       .output = usage->output,
+                       .cached = usage->cached < usage->input ? usage->cached : usage->input,
+                       .reasoning = usage->reasoning < usage->output ? usage->reasoning : usage->output};
+    return price ? whole(cost_of(price, kinds_of(t))) : 0;
+}
+
 static uint64_t units_of(const struct filter *filter, const struct limit_settings *limit, struct tokens t)
 {
     if (!needs_estimate(limit->unit))

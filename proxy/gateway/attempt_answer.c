@@ -314,6 +314,7 @@ static bool end_politely(struct attempt *attempt, const struct sse_event *event)
         return false;
     }
     facts->finish |= FINISH_LENGTH;
+    exchange->budget_ended = true;
     exchange_response_body(exchange, buffer_span(&out), false);
     buffer_finish(&out);
     if (attempt->state == ATTEMPT_OVER)

@@ -134,6 +134,7 @@ struct exchange {
     bool local_answer;
     bool operation_streams;          /* the request asked for a stream */
     const struct estimate *estimate; /* of the input; NULL until tokens_estimate */
+    bool budget_ended;               /* the answer ends where output_budget did, not where the target's would */
     uint64_t output_budget;    /* tokens; a stream that delivers more is ended (openai/stream_end.h). 0: no bound */
     struct answer_facts facts; /* usage, model, finish reasons, delivered text; of the attempt that served */
     bool usage_estimated;      /* the answer passed opaque (compressed): its usage is not known */

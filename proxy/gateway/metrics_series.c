@@ -136,6 +136,11 @@ const struct metrics_family metrics_families[METRIC_FAMILY_COUNT] = {
     [METRIC_CACHE_TIME] = {"postern_cache_saved_milliseconds_total",
                            "Time that targets took for answers which were kept, each time one was given again.",
                            METRICS_COUNTER, LABELS(2, "filter", "model")},
+    [METRIC_CACHE_COST] =
+        {"postern_cache_saved_cost_millionths_total",
+         "Cost of answers that cost nothing, in millionths of the unit of rate_limit's prices, where one "
+         "is written for the model.",
+         METRICS_COUNTER, LABELS(2, "filter", "model")},
     [METRIC_CACHE_BYTES] = {"postern_cache_memory_bytes", "Bytes of the answers kept in memory.", METRICS_GAUGE,
                             LABELS(1, "filter")},
     [METRIC_CACHE_ENTRIES] = {"postern_cache_memory_entries", "Answers kept in memory.", METRICS_GAUGE,

@@ -346,11 +346,39 @@ static void test_slow(void **state)
     rig_run(&small_wait, slow_leaves);
 }
 
+/* ---- what is not the answer ---- */
+
+/* A stream that a limit behind the cache has ended early is nobody's answer but that of those who followed. */
+static void ended_by_budget(struct rig *rig)
+{
+    struct rig_client *first = ask(rig, ASK);
+    begin(rig);
+    for (unsigned i = 0; i < 40 && first->answer_count == 0 && !target(rig)->eof; i++)
+        say(rig, CHUNK("{\"content\":\"forty characters of the deep blue sea ...\"}", "null"));
+    assert_true(rig_body_has(rig_answer(first, 0), "\"finish_reason\":\"length\""));
+    struct rig_client *second = ask(rig, ASK);
+    if (second->answer_count) /* refused by the same limit, not given what the first got */
+        assert_int_equal(rig_answer(second, 0)->head.status, 429);
+    else
+        assert_int_equal(rig->request_count, 2);
+}
+
+static void test_ended_by_budget(void **state)
+{
+    (void)state;
+    static const struct rig_setup behind = {.filters = "answers: {type: cache, " RULES
+                                                       "}, limit: {type: rate_limit, assumed_output: 10, over_budget: "
+                                                       "finish, limits: [{name: day, tokens: 100/day}]}",
+                                            .order = "answers, limit"};
+    rig_run(&behind, ended_by_budget);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_three_follow), cmocka_unit_test(test_first_leaves), cmocka_unit_test(test_all_leave),
-        cmocka_unit_test(test_bad_ends),     cmocka_unit_test(test_slow),
+        cmocka_unit_test(test_three_follow), cmocka_unit_test(test_first_leaves),
+        cmocka_unit_test(test_all_leave),    cmocka_unit_test(test_bad_ends),
+        cmocka_unit_test(test_slow),         cmocka_unit_test(test_ended_by_budget),
     };
     cmocka_set_test_filter(getenv("RIG_TEST"));
     return cmocka_run_group_tests(tests, NULL, NULL);

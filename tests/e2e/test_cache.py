@@ -180,6 +180,17 @@ def test_hits_and_limits(gateway, mock):
         served.stop()
 
 
+def test_savings_are_told_in_money(gateway, mock):
+    """By the prices that a limit on cost has anyhow."""
+    limit = {"type": "rate_limit", "limits": [{"name": "spend", "cost": "100/day"}], "prices": [{"model": "gpt*", "input": 2, "output": 8}]}
+    served = gateway(mock(), listener={"filters": ["limit", "answers"]}, filters={"limit": limit, "answers": {"type": "cache", "rules": RULES}})
+    first, again = ask(served), ask(served)
+    usage = json.loads(first.body)["usage"]
+    assert first.body == again.body
+    saved = 2 * usage["prompt_tokens"] + 8 * usage["completion_tokens"]
+    assert f'postern_cache_saved_cost_millionths_total{{filter="answers",model="*"}} {saved}' in served.metrics()
+
+
 # ---- many at once ----
 
 CROWD = 1000
