@@ -181,6 +181,14 @@ static void on_end(struct filter *filter, enum outcome outcome)
 
 /* ---- simulate ---- */
 
+static bool tells_caller(const struct filter_list *list)
+{
+    for (unsigned i = 0; i < list->count; i++)
+        if (list->uses[i].type->gives & FILTER_IDENTITY)
+            return true;
+    return false;
+}
+
 static void explain(const struct filter *filter, struct buffer *sentence)
 {
     static const char *const reasons[] = {
@@ -200,6 +208,8 @@ static void explain(const struct filter *filter, struct buffer *sentence)
     struct cache_state state = {0};
     const struct cache_settings *settings = filter->settings;
     copy.state = &state;
+    state.caller_expected = tells_caller(&filter->exchange->listener->filters) ||
+                            (filter->exchange->model && tells_caller(&filter->exchange->model->filters));
     cache_wishes_read(&filter->exchange->request.fields, &state.wishes);
     enum cache_bypass why = cache_rule_for(&copy, &state.rule);
     if (why != CACHE_BYPASS_NONE) {

@@ -210,8 +210,9 @@ struct cache_state {
     enum cache_bypass bypass;
     enum cache_result result;
     struct cache_wishes wishes;
-    bool collapsed;      /* it follows another's call */
-    const char *forward; /* RFC 9211 2.2: why the request went on: "uri-miss", "stale", "request" */
+    bool collapsed;       /* it follows another's call */
+    bool caller_expected; /* in a simulation: nobody has been authenticated, but will be */
+    const char *forward;  /* RFC 9211 2.2: why the request went on: "uri-miss", "stale", "request" */
 };
 
 /* Notes how it went: for the metrics, the log and Cache-Status. */

@@ -229,12 +229,15 @@ static void looked_up(struct cache_lookup *lookup, enum cache_lookup_result resu
         filter_continue(filter);
 }
 
+/* Inputs of one batch that the store is asked for: its connections are everybody's. */
+#define LOOKUPS_MOST 256
+
 static void look_up(struct cache_batch *batch)
 {
     struct filter *filter = batch->filter;
     struct cache_instance *instance = filter->instance;
     struct batch_lookup *lookups = ARENA_ARRAY(&filter->exchange->arena, struct batch_lookup, batch->inputs.count);
-    for (size_t i = 0; i < batch->inputs.count; i++) {
+    for (size_t i = 0; i < batch->inputs.count && batch->waiting < LOOKUPS_MOST; i++) {
         if (batch->entries[i])
             continue;
         lookups[i].batch = batch;

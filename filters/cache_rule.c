@@ -137,7 +137,8 @@ static bool is_anonymous(const struct filter *filter)
 {
     const struct cache_settings *settings = filter->settings;
     const struct exchange *exchange = filter->exchange;
-    if (settings->scope == CACHE_TENANT_SHARED || exchange->consumer.name.len)
+    const struct cache_state *state = filter->state;
+    if (settings->scope == CACHE_TENANT_SHARED || exchange->consumer.name.len || state->caller_expected)
         return false;
     /* Only this pod or machine gets in: then it is one and the same. In a store it would meet those of other pods. */
     bool local = exchange->listener->config && exchange->listener->config->address.local;

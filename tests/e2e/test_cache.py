@@ -470,6 +470,37 @@ def test_nobody_is_no_tenant_in_a_store(gateway, upstream, redis, tmp_path):
     assert len(server.requests) == 2 and not kept(store)
 
 
+def purge(path, what=""):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        sock.sendall(wire.request("POST", f"/cache/purge{what}"))
+        page = wire.Stream(sock)
+        head = page.head()
+        return head.status, json.loads(page.exactly(int(head.get("content-length"))))
+
+
+@pytest.mark.parametrize("what", ["", "?model=gpt-4o", "?model=other"])
+def test_a_purge_covers_what_is_on_its_way(gateway, upstream, tmp_path, what):
+    """An answer that was asked for before a purge reaches its client, and is not kept."""
+    go = threading.Event()
+
+    def handle(received, connection):
+        assert go.wait(wire.TIMEOUT)
+        echo(received, connection)
+
+    server = upstream(handle)
+    served = gateway(server, admin={"control": f"unix:{tmp_path}/control"}, **cached())
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ask, served)
+        server.wait(1)
+        assert purge(tmp_path / "control", what)[0] == 200
+        go.set()
+        assert waiting.result().status == 200
+    kept_it = result(ask(served)).startswith("postern; hit")
+    assert kept_it == (what == "?model=other")
+    assert len(server.requests) == (1 if kept_it else 2)
+
+
 @pytest.mark.parametrize("what", ["model=gpt-4o", "key"])
 def test_a_purge_reaches_every_pod(gateway, upstream, redis, tmp_path, what):
     store, server = redis(), upstream(echo)
@@ -482,13 +513,8 @@ def test_a_purge_reaches_every_pod(gateway, upstream, redis, tmp_path, what):
     asked = len(server.requests)
     if what == "key":
         what = "key=" + ask(one).get("cache-status").split('key="')[1].split('"')[0]
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(str(control[0]))
-        sock.sendall(wire.request("POST", f"/cache/purge?{what}"))
-        page = wire.Stream(sock)
-        head = page.head()
-        told = json.loads(page.exactly(int(head.get("content-length"))))
-    assert head.status == 200 and told == {"caches": [{"filter": "answers", "removed": 1, "store": "marked"}]}
+    status, told = purge(control[0], f"?{what}")
+    assert status == 200 and told == {"caches": [{"filter": "answers", "removed": 1, "store": "marked"}]}
     assert result(ask(one)) == "postern; fwd=uri-miss"
     other.wait_until(lambda: not result(ask(other)).startswith("postern; hit") or len(server.requests) > asked + 1)
 

@@ -150,3 +150,24 @@ def test_usage():
     assert postern("simulate").returncode == 2
     assert postern("simulate", "one").returncode == 2
     assert "--listener" in postern("help", "simulate").stdout
+
+
+@pytest.mark.parametrize("filters, said", [
+    (["who", "answers"], "looks for an answer that is at most 3600 s old, of this caller"),
+    (["answers"], "nobody knows whose it is"),
+])
+def test_cache_of_callers(tmp_path, filters, said):
+    """Nobody is authenticated in a simulation; what will be authenticated is not taken for nobody's."""
+    config = {"apiVersion": "postern/v1",
+              "listeners": [{"name": "teams", "address": "unix:/run/nowhere.sock", "filters": filters}],
+              "stores": [{"name": "shared", "redis": {"url": "redis://nowhere:6379"}}],
+              "filters": {"answers": {"type": "cache", "store": "shared", "seal": "off", "rules": [{"operations": ["chat"]}]}},
+              "targets": [{"name": "phi", "openai": {"url": "http://phi.default.svc/v1"}}],
+              "models": [{"name": "*", "targets": ["phi"]}]}
+    if "who" in filters:
+        config["filters"]["who"] = {"type": "authenticate", "methods": [{"api_keys": "/nowhere/keys"}]}
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    (tmp_path / "request").write_bytes(request(body=body_of(temperature=0)))
+    done = postern("simulate", str(tmp_path / "config.yaml"), str(tmp_path / "request"))
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout, done.stdout
