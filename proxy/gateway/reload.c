@@ -82,11 +82,13 @@ static void reading_free(struct reading *reading)
 void reload_log(const struct report *report)
 {
     for (const struct report_entry *entry = report->first; entry; entry = entry->next) {
-        struct buffer place = {0};
-        report_print_place(entry->place, &place);
-        log_write(entry->warning ? LOG_WARNING : LOG_ERROR, "config", "%.*s%s%.*s", SPAN_ARG(buffer_span(&place)),
-                  buffer_len(&place) ? ": " : "", SPAN_ARG(entry->text));
-        buffer_finish(&place);
+        struct buffer line = {0};
+        report_print_place(entry->place, &line);
+        if (buffer_len(&line))
+            buffer_append(&line, SPAN(": "));
+        buffer_append(&line, entry->text);
+        log_write(entry->warning ? LOG_WARNING : LOG_ERROR, "config", "%.*s", SPAN_ARG(buffer_span(&line)));
+        buffer_finish(&line);
     }
 }
 
