@@ -5,6 +5,7 @@
 #define DEFAULT_PORT       4610
 #define DEFAULT_ADMIN_PORT 4611
 #define IMAGE_LENGTH       512
+#define EXTRA_MAX          32 /* as many as a profile may have */
 /* All annotations of an object together, names and values (Kubernetes' own limit). */
 #define ANNOTATION_BYTES ((size_t)256 * 1024)
 
@@ -255,6 +256,10 @@ static void choose_extra(struct injection *in)
     in->choice.env_extra = in->choice.profile->settings->env_extra;
     if (!text)
         return;
+    if (parts_of(*text) > EXTRA_MAX) {
+        deny_value(in, INJECT_ENV_EXTRA, "NAME=/path,NAME=/path; at most 32 of them");
+        return;
+    }
     struct setting_pair *pairs = ARENA_ARRAY(in->arena, struct setting_pair, parts_of(*text));
     size_t count = 0;
     struct span rest = *text, part;
@@ -292,6 +297,10 @@ static void choose_containers(struct injection *in)
     const struct span *text = said(in, INJECT_CONTAINERS);
     if (!text)
         return;
+    if (parts_of(*text) > in->pod.container_count) {
+        deny_value(in, INJECT_CONTAINERS, container_names(in));
+        return;
+    }
     struct span *names = ARENA_ARRAY(in->arena, struct span, parts_of(*text));
     size_t count = 0;
     struct span rest = *text, part;

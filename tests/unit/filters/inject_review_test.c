@@ -244,6 +244,38 @@ static void extra_variables(void **state)
     inject_world_finish(&world);
 }
 
+/* Lists in annotations have an end: the work for a pod is that for its containers times them. */
+static void long_lists(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *annotation, *part;
+        size_t most;
+        const char *says;
+    } cases[] = {{"env-extra", "A=/", 32, "at most 32"}, {"containers", "app", 2, "allowed: app, other"}};
+    struct inject_world world;
+    inject_world_start(&world, INJECT_CONFIG(""));
+    for (size_t i = 0; i < 2 * ARRAY_LEN(cases); i++) {
+        struct buffer body = {0};
+        struct result result;
+        bool beyond = i % 2;
+        buffer_append(&body, SPAN("{\"kind\":\"AdmissionReview\",\"apiVersion\":\"admission.k8s.io/v1\",\"request\":{"
+                                  "\"uid\":\"u\",\"resource\":{\"version\":\"v1\",\"resource\":\"pods\"},"
+                                  "\"operation\":\"CREATE\",\"object\":{\"spec\":{\"containers\":[{\"name\":\"app\"},"
+                                  "{\"name\":\"other\"}]},\"metadata\":{\"annotations\":{"));
+        buffer_format(&body, "\"postern.io/%s\":\"", cases[i / 2].annotation);
+        for (size_t k = 0; k < cases[i / 2].most + beyond; k++)
+            buffer_format(&body, "%s%s", k ? "," : "", cases[i / 2].part);
+        buffer_append(&body, SPAN("\"}}}}}"));
+        ask(&world, INJECT_MUTATE, buffer_span(&body), &result);
+        assert_int_equal(result.verdict.outcome, beyond ? INJECT_DENIED : INJECT_PATCHED);
+        assert_true(!beyond || holds(result.verdict.reason, cases[i / 2].says));
+        end(&result);
+        buffer_finish(&body);
+    }
+    inject_world_finish(&world);
+}
+
 /* Texts that would leave their place if nobody escaped them. */
 static void hostile_texts(void **state)
 {
@@ -303,7 +335,7 @@ int main(void)
         cmocka_unit_test(beginnings),    cmocka_unit_test(twice),           cmocka_unit_test(positions),
         cmocka_unit_test(no_metadata),   cmocka_unit_test(other_prefix),    cmocka_unit_test(plain_container),
         cmocka_unit_test(many_warnings), cmocka_unit_test(extra_variables), cmocka_unit_test(hostile_texts),
-        cmocka_unit_test(config_maps),
+        cmocka_unit_test(config_maps),   cmocka_unit_test(long_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
