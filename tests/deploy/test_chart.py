@@ -25,6 +25,9 @@ MATRIX = [
     ("keyless", ["--set", "injector.webhook.disableAdmissionsEnforcer=true,injector.sidecar=container,nameOverride=gate"]),
     ("keyless", ["--set", "imagePullSecrets[0].name=registry,injector.sidecarImage=other.azurecr.io/postern:1,fullnameOverride=gate"]),
     ("keyless", ["--set-json", 'injector.tolerations=[{"operator":"Exists"}]', "--set", "injector.podAnnotations.a=b,injector.podLabels.c=d"]),
+    ("keyless", ["--set-string", "injector.revision=1"]),
+    ("keyless", ["--set", "injector.replicas=1,injector.podDisruptionBudget.minAvailable=50%,injector.settings.mesh_containers={mine}"]),
+    ("gateway", ["--set", "gateway.podDisruptionBudget.minAvailable=1,gateway.podDisruptionBudget.maxUnavailable=null"]),
     ("gateway", ["--set", "gateway.autoscaling.targetCPU=0"]),
     ("gateway", ["--set", "gateway.autoscaling.targetStreams=0,gateway.podDisruptionBudget.maxUnavailable=25%"]),
     ("gateway", ["--set", "gateway.service.type=LoadBalancer,gateway.service.port=443", "--set-string",
@@ -72,6 +75,13 @@ def test_lints(helm, values):
      "secretName is required"),
     (["-f", "gateway", "--set", "gateway.autoscaling.targetCPU=0,gateway.autoscaling.targetStreams=0"], "set targetCPU, targetStreams or both"),
     (["-f", "gateway", "--set", "gateway.httpRoute.parentRefs=null"], "parentRefs is required"),
+    (["-f", "gateway", "--set", "gateway.autoscaling.minReplicas=11"], "minReplicas is 11"),
+    (["-f", "gateway", "--set", "gateway.podDisruptionBudget.minAvailable=1"], "minAvailable and maxUnavailable exclude each other"),
+    (["-f", "gateway", "--set", "gateway.podDisruptionBudget.minAvailable=3,gateway.podDisruptionBudget.maxUnavailable=null,"
+      "gateway.autoscaling.minReplicas=3"], "gateway.podDisruptionBudget.minAvailable is 3 of 3"),
+    (["-f", "keyless", "--set", "injector.replicas=1"], "injector.podDisruptionBudget.minAvailable is 1 of 1"),
+    (["-f", "keyless", "--set", "injector.settings.prefix=acme.io"], "prefix"),
+    (["-f", "keyless", "--set", "injector.settings.image=r/p:1"], "image"),
 ])
 def test_refuses_with_a_reason(helm, options, message):
     values = options[1] if options[:1] == ["-f"] else None
@@ -95,7 +105,7 @@ def test_schema_knows_every_value():
     schema = set(names(json.loads((CHART / "values.schema.json").read_text())))
     values = set(keys(yaml.safe_load((CHART / "values.yaml").read_text())))
     # Maps of the user's own names, and the members of a type that are not set by default.
-    free = ("resources", "nodeSelector", "podDisruptionBudget", "issuerRef")
+    free = ("resources", "nodeSelector", "podDisruptionBudget", "issuerRef", "settings")
     assert {name for name in values - schema if not any(f".{part}." in name for part in free)} == set()
     assert {name for name in schema - values if not any(f".{part}." in name for part in free)} == {"global"}
 

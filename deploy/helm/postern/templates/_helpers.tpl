@@ -172,3 +172,18 @@ labelNameLengthLimit: 511
 labelValueLengthLimit: 1023
 {{- end -}}
 {{- end -}}
+
+{{/* (dict "of" "injector" "budget" ... "replicas" 2): a PodDisruptionBudget's numbers, or why they cannot be: one that no pod may ever
+leave stops every drain of a node, and with it AKS's upgrades. */}}
+{{- define "postern.budget" -}}
+{{- $least := .budget.minAvailable -}}
+{{- $most := .budget.maxUnavailable -}}
+{{- $both := and (not (kindIs "invalid" $least)) (not (kindIs "invalid" $most)) -}}
+{{- if $both -}}
+{{- fail (printf "%s.podDisruptionBudget: minAvailable and maxUnavailable exclude each other; set the one that is not wanted to null" .of) -}}
+{{- end -}}
+{{- if and (not (kindIs "invalid" $least)) (not (kindIs "string" $least)) (ge (int $least) (int .replicas)) -}}
+{{- fail (printf "%s.podDisruptionBudget.minAvailable is %d of %d replicas, so no node they run on could be drained; give it fewer, or maxUnavailable instead" .of (int $least) (int .replicas)) -}}
+{{- end -}}
+{{- toYaml (omit .budget "enabled") -}}
+{{- end -}}
