@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "gateway/flight.h"
 #include "support/rig.h"
 
 #define HOT(member)                                                                                                    \
@@ -207,6 +208,32 @@ static void test_paced(void **state)
     rig_run(&paced, one_by_one);
 }
 
+/* One cache behind another: a call of a call. */
+static const struct rig_setup nested = {.filters = "answers: {type: cache, " RULE "}, inner: {type: cache, " RULE "}",
+                                        .order = "answers, inner"};
+
+static void behind_another(struct rig *rig)
+{
+    reply_events(rig);
+    rig_assert_body(ask(rig, ASK_STREAM), EVENTS);
+    rig_assert_body(ask(rig, ASK_STREAM), EVENTS);
+    assert_true(rig_body_has(ask(rig, ASK), "Deep and blue."));
+    assert_int_equal(rig->request_count, 1);
+    /* Who leaves at once leaves nothing behind in either. */
+    struct rig_client *client = &rig->clients[0];
+    rig_post(client, "/v1/chat/completions", HOT(",\"temperature\":0,\"stream\":true,\"seed\":2"));
+    rig_settle(rig);
+    rig_leave(client);
+    rig_settle(rig);
+    assert_int_equal(flight_count(), 0);
+}
+
+static void test_nested(void **state)
+{
+    (void)state;
+    rig_run(&nested, behind_another);
+}
+
 /* ---- what is not the same ---- */
 
 static void different(struct rig *rig)
@@ -271,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_events_with_usage_first),
         cmocka_unit_test(test_both_forms),
         cmocka_unit_test(test_paced),
+        cmocka_unit_test(test_nested),
         cmocka_unit_test(test_different),
         cmocka_unit_test(test_bypassed),
     };
