@@ -158,8 +158,7 @@ static enum verdict on_request(struct filter *filter)
     if (rate_limit_must_queue(filter)) {
         for (unsigned i = 0; i < state->call.count; i++)
             state->call.parts[i].answer = (struct limit_answer){.granted = true};
-        if (rate_limit_wait(filter))
-            return FILTER_WAIT;
+        return rate_limit_wait(filter) ? FILTER_WAIT : rate_limit_turn_away(filter);
     }
     switch (rate_limit_reserve(filter)) {
     case LIMITS_GRANTED:

@@ -147,12 +147,14 @@ bool rate_limit_fits(const struct limit_settings *limit, const struct exchange *
 void rate_limit_answer_fields(struct filter *filter);
 /* Fails the exchange with 429 and says when to come again. */
 enum verdict rate_limit_refuse(struct filter *filter);
+/* The same for one who would have to wait behind others, where there is no place to wait. */
+enum verdict rate_limit_turn_away(struct filter *filter);
 
 /* ---- rate_limit_queue.c ---- */
 
 void rate_limit_queue_init(struct rate_limit_instance *instance);
-/* Whether others wait for one of the same keys. */
-bool rate_limit_must_queue(const struct filter *filter);
+/* The first of its limits for which others of the same key wait, as it has to; NULL: nobody does. */
+const struct limit_settings *rate_limit_must_queue(const struct filter *filter);
 /* Takes its place in the queue if the wait is allowed and there is room; the verdict is then FILTER_WAIT. */
 bool rate_limit_wait(struct filter *filter);
 /* The store has answered one who stands in the queue. */

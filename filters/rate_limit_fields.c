@@ -222,3 +222,18 @@ enum verdict rate_limit_refuse(struct filter *filter)
     filter_fail(filter, quota ? FAULT_QUOTA_EXCEEDED : FAULT_RATE_LIMITED, text, (struct span){0});
     return FILTER_FAIL;
 }
+
+enum verdict rate_limit_turn_away(struct filter *filter)
+{
+    const struct limit_settings *limit = rate_limit_must_queue(filter);
+    struct exchange *exchange = filter->exchange;
+    /* By then those who wait have been let in or refused. */
+    struct span when = retry_after_text(&exchange->arena, limit->max_wait);
+    struct span text =
+        arena_format(&exchange->arena, "Too many requests wait for rate limit %.*s already. Please try again in %.*s.",
+                     SPAN_ARG(limit->name), SPAN_ARG(when));
+    retry_after_fields(exchange, limit->max_wait);
+    rate_limit_count(filter, limit->name, SPAN("refused"));
+    filter_fail(filter, FAULT_RATE_LIMITED, text, (struct span){0});
+    return FILTER_FAIL;
+}

@@ -197,15 +197,15 @@ void rate_limit_queue_answered(struct rate_limit_state *state, enum limits_resul
     wake(instance, state->wait_class); /* the next of its class */
 }
 
-bool rate_limit_must_queue(const struct filter *filter)
+const struct limit_settings *rate_limit_must_queue(const struct filter *filter)
 {
     const struct rate_limit_instance *instance = filter->instance;
     const struct rate_limit_state *state = filter->state;
     for (unsigned i = 0; instance->waiting && i < state->call.count; i++)
         if (state->of[i]->max_wait && !state->call.parts[i].shadow &&
             instance->classes[class_of(&state->call.parts[i])])
-            return true;
-    return false;
+            return state->of[i];
+    return NULL;
 }
 
 bool rate_limit_wait(struct filter *filter)

@@ -231,6 +231,17 @@ static enum limit_kind kind_of(struct limit_settings *limit, const struct settin
     return limit->window == WINDOW_CALENDAR ? LIMIT_CALENDAR : LIMIT_ROLLING;
 }
 
+/* Within what stores can count: neither too large a number nor one that takes months to drain. */
+static void check_burst(const struct limit_settings *limit, struct report *report)
+{
+    if (limit->law.kind != LIMIT_RATE)
+        return;
+    if (limit->law.burst > LIMIT_AMOUNT_MAX || limit_ticks(&limit->law, limit->law.burst) == LIMIT_TICKS_MAX)
+        report_error(report, settings_place(&limit->settings, "burst"),
+                     "a \"burst\" of %u would take more than 100 days to be there again at this rate; make it smaller",
+                     limit->burst);
+}
+
 static void check_limit(void *settings, struct report *report)
 {
     struct limit_settings *limit = settings;
@@ -253,6 +264,8 @@ static void check_limit(void *settings, struct report *report)
                                         .month = rate->period == PERIOD_MONTH};
         limit->law.burst =
             burst ? (uint64_t)limit->burst * (limit->unit == UNIT_COST ? COST_MICROS : 1) : limit->law.amount;
+        if (burst)
+            check_burst(limit, report);
     }
     if (burst && limit->law.kind != LIMIT_RATE)
         report_error(report, settings_place(&limit->settings, "burst"),
@@ -386,7 +399,8 @@ static const struct setting rate_limit_table[] = {
      .fallback = "1000",
      .max = 65000,
      .unit = "requests",
-     .help = "Requests of one worker that may be held by max_wait at a time; more are refused."},
+     .help = "Requests of one worker that may be held by max_wait at a time; more are refused, and nobody "
+             "passes those who wait."},
     {.name = "keys",
      .type = SETTING_INTEGER,
      AT(keys),

@@ -283,11 +283,33 @@ static void put_attempt(struct line *line, const struct attempt_record *record, 
     PUT(line, "}");
 }
 
+/* The targets that were not tried, as they were at their limits. */
+static void put_passed_over(struct line *line, const struct attempts *attempts)
+{
+    if (!attempts->passed_count)
+        return;
+    PUT(line, ",\"passed_over\":[");
+    for (unsigned i = 0; i < attempts->passed_count && i < ATTEMPTS_SHOWN && text_room(line) >= RESERVE; i++) {
+        const struct model_target *to = attempts->passed[i];
+        if (i)
+            PUT(line, ",");
+        PUT(line, "{\"target\":\"");
+        put_text(line, to->target->name, NAME_MAX_BYTES);
+        PUT(line, "\"");
+        PUT_TEXT(line, "deployment", to->deployment, NAME_MAX_BYTES);
+        PUT(line, "}");
+    }
+    PUT(line, "]");
+}
+
 /* The last target is the one whose answer the client got, if it got one. */
 static void put_attempts(struct line *line, const struct exchange *exchange, uint64_t now)
 {
     const struct attempts *attempts = exchange->attempts;
-    if (!attempts || !attempts->last)
+    if (!attempts)
+        return;
+    put_passed_over(line, attempts);
+    if (!attempts->last)
         return;
     PUT_TEXT(line, "target", attempts->last->target, NAME_MAX_BYTES);
     PUT_TEXT(line, "deployment", attempts->last->deployment, NAME_MAX_BYTES);

@@ -78,7 +78,9 @@ static void begin(struct attempts *all, struct target_hold *hold)
 
 static void pass_over(struct attempts *all, uint64_t wait)
 {
-    all->next++;
+    if (!all->passed)
+        all->passed = ARENA_ARRAY(&all->exchange->arena, const struct model_target *, all->count);
+    all->passed[all->passed_count++] = all->order[all->next++];
     if (!all->limit_wait || wait < all->limit_wait)
         all->limit_wait = wait ? wait : 1;
 }

@@ -28,6 +28,7 @@
 #include "net/loop.h"
 #include "openai/edits.h"
 #include "openai/sse.h"
+#include "openai/stream_end.h"
 #include "openai/stream_tap.h"
 #include "openai/usage.h"
 
@@ -109,10 +110,12 @@ struct attempt {
         struct answer_tap *json;    /* WATCH_JSON */
         struct answer_facts *facts; /* WATCH_KNOWN */
     } tap;
-    struct buffer held;      /* before the commit: bytes of the answer; or an error body that is looked at */
-    struct buffer partial;   /* the beginning of an event that may have to be hidden */
-    struct span first_event; /* data of the stream's first, in the arena: only while exchange->output_budget is set */
-    uint64_t last_byte_at;   /* loop time */
+    struct buffer held;    /* before the commit: bytes of the answer; or an error body that is looked at */
+    struct buffer partial; /* the beginning of an event that may have to be hidden */
+    /* Only while exchange->output_budget is set: data of the stream's first event, in the arena; choices that ended. */
+    struct span first_event;
+    struct stream_end_finished finished;
+    uint64_t last_byte_at; /* loop time */
 };
 
 struct attempts {
@@ -120,6 +123,8 @@ struct attempts {
     const struct model_target **order;
     unsigned count, next; /* order[next] would be tried next */
     unsigned made, most;
+    const struct model_target **passed; /* those whose limits had no room; NULL: none */
+    unsigned passed_count;
     struct attempt *current;
     struct attempt_record *first, *last;
     const struct model_target *to; /* of the last try; NULL: there was none */

@@ -10,7 +10,6 @@
 #include "gateway/worker.h"
 #include "openai/answer_light.h"
 #include "openai/errors.h"
-#include "openai/stream_end.h"
 
 /* ---- facts ---- */
 
@@ -285,14 +284,24 @@ static void pass_tail(struct attempt *attempt, const char *from, const char *end
     attempt->exchange->mid_event = false;
 }
 
+/* Whether nothing more is to come of any choice. */
+static bool all_finished(struct attempt *attempt, const struct sse_event *event)
+{
+    uint64_t choices = tokens_choices(attempt->exchange);
+    if (choices == 1 || !attempt->tap.events->facts.finish)
+        return attempt->tap.events->facts.finish;
+    stream_end_note(&attempt->finished, event->data);
+    return attempt->finished.count >= choices;
+}
+
 /* Whether the stream has delivered more than it may. */
 static bool over_budget(struct attempt *attempt, const struct sse_event *event)
 {
     struct exchange *exchange = attempt->exchange;
     if (!attempt->first_event.len)
         attempt->first_event = arena_copy(&exchange->arena, event->data);
-    return attempt->state == ATTEMPT_PASSING && stream_end_can(exchange->call.operation) && exchange->estimate &&
-           !attempt->tap.events->facts.finish &&
+    return !all_finished(attempt, event) && attempt->state == ATTEMPT_PASSING &&
+           stream_end_can(exchange->call.operation) && exchange->estimate &&
            estimate_delivered(exchange->estimate, attempt->tap.events->facts.text_bytes) > exchange->output_budget;
 }
 
@@ -302,6 +311,7 @@ static bool end_politely(struct attempt *attempt, const struct sse_event *event)
     struct exchange *exchange = attempt->exchange;
     struct answer_facts *facts = &attempt->tap.events->facts;
     struct stream_end end = {.choices = tokens_choices(exchange),
+                             .finished = attempt->finished,
                              .input = exchange->estimate->tokens,
                              .output = estimate_delivered(exchange->estimate, facts->text_bytes),
                              .include_usage = exchange->info.include_usage == TRI_TRUE,

@@ -26,7 +26,8 @@ static uint64_t scale(uint64_t a, uint64_t b, uint64_t c, bool up)
 
 uint64_t limit_ticks(const struct limit_law *law, uint64_t units)
 {
-    return scale(units, law->period * LIMIT_TICKS, law->amount, true);
+    uint64_t ticks = scale(units, law->period * LIMIT_TICKS, law->amount, true);
+    return ticks < LIMIT_TICKS_MAX ? ticks : LIMIT_TICKS_MAX;
 }
 
 /* Units that have drained after so many ticks. */

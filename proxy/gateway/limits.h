@@ -42,6 +42,8 @@ enum limit_kind { LIMIT_RATE, LIMIT_CALENDAR, LIMIT_ROLLING, LIMIT_CONCURRENCY }
 #define LIMIT_NEVER UINT64_MAX
 /* Virtual time runs in ticks of 1/1024 µs, so that fast rates lose nothing to rounding. */
 #define LIMIT_TICKS 1024
+/* Nothing takes longer to drain, whatever the rate: 104 days, the largest number that shared stores count with. */
+#define LIMIT_TICKS_MAX (UINT64_C(1) << 53)
 /* Words of a rolling count: this twelfth and the twelve before it. */
 #define LIMIT_SLICES 13
 
@@ -64,7 +66,7 @@ struct limit_answer {
 
 /* ---- RATE. Times in µs of a monotonic clock. ---- */
 
-/* Ticks that so many units take to drain, rounded up. */
+/* Ticks that so many units take to drain, rounded up; at most LIMIT_TICKS_MAX. */
 uint64_t limit_ticks(const struct limit_law *law, uint64_t units);
 /*
  * Whether `units` are granted at `now` when the word is `arrival`. Granted: *ret_arrival is the word to be stored,

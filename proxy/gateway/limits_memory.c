@@ -40,6 +40,8 @@ static void rate_charge(struct limits_place *place, uint64_t ticks, uint64_t now
     uint64_t arrival = atomic_load(&place->words[LIMITS_ARRIVAL]), base;
     do {
         base = arrival > now * LIMIT_TICKS ? arrival : now * LIMIT_TICKS;
+        if (ticks > UINT64_MAX / 2 - base) /* thousands of years of debt: no more is counted */
+            ticks = UINT64_MAX / 2 > base ? UINT64_MAX / 2 - base : 0;
         limits_raise(&place->words[LIMITS_LAST_GRANT], now);
     } while (!atomic_compare_exchange_weak(&place->words[LIMITS_ARRIVAL], &arrival, base + ticks));
 }

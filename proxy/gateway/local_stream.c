@@ -7,6 +7,8 @@
 #include "base/memory.h"
 #include "gateway/attempt.h"
 #include "gateway/exchange.h"
+#include "gateway/metrics_series.h"
+#include "gateway/snapshot.h"
 #include "gateway/worker.h"
 #include "openai/errors.h"
 #include "openai/mock.h"
@@ -37,6 +39,7 @@ struct mock_stream {
     struct exchange *exchange;
     struct message *response;
     struct mock_memory *memory;
+    struct span target; /* its name */
     struct mock_options options;
     struct mock_request request;
     struct span bad_field; /* an x-mock-* field that is not understood; empty: none */
@@ -48,6 +51,7 @@ struct mock_stream {
     enum mock_phase phase;
     bool unwanted; /* the other side wants no more for now */
     bool waiting;  /* for it to want more */
+    bool counted;  /* in the metrics */
 };
 
 static struct mock_stream *mock_of(struct stream *stream)
@@ -104,8 +108,28 @@ static void options_of(const struct config_mock *config, struct mock_options *op
 
 /* ---- the answer ---- */
 
+/* What the model has done is counted apart from what the gateway makes of it, so that tests can compare them. */
+static void count_work(struct mock_stream *mock)
+{
+    const struct exchange *exchange = mock->exchange;
+    if (mock->counted || !mock->run)
+        return;
+    mock->counted = true;
+    struct mock_work work = mock_work(mock->run);
+    struct span usage = work.reported ? SPAN("reported") : SPAN("unreported");
+    struct span input[] = {mock->target, SPAN("input"), usage}, output[] = {mock->target, SPAN("output"), usage};
+    struct metrics *metrics = mock->worker->metrics;
+    uint64_t generation = exchange->snapshot->generation;
+    if (work.input)
+        metrics_add(metrics_series_find(metrics, generation, METRIC_MOCK_TOKENS, input), work.input);
+    if (work.output)
+        metrics_add(metrics_series_find(metrics, generation, METRIC_MOCK_TOKENS, output), work.output);
+}
+
 static void stop(struct mock_stream *mock)
 {
+    if (mock->phase != MOCK_OVER)
+        count_work(mock);
     mock->phase = MOCK_OVER;
     task_cancel(&mock->task);
     timer_clear(mock->worker->loop, &mock->timer);
@@ -315,6 +339,7 @@ struct stream *mock_stream_create(struct worker *worker, const struct target *ta
     mock->exchange = exchange;
     mock->response = &attempt->response;
     mock->memory = remember(worker, target->name);
+    mock->target = target->name;
     options_of(target->config->mock, &mock->options);
     mock->request.operation = call->operation ? call->operation->id : OPERATION_ID_COUNT;
     mock->request.model = attempt->to->deployment.len ? attempt->to->deployment : exchange->model_asked;

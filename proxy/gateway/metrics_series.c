@@ -113,6 +113,10 @@ const struct metrics_family metrics_families[METRIC_FAMILY_COUNT] = {
                              METRICS_COUNTER, LABELS(4, "target", "deployment", "limit", "result")},
     [METRIC_ESTIMATE_RATIO] = {"postern_estimate_ratio", "Estimated tokens of input over those that were reported.",
                                BOUNDS(ratio_bounds), LABELS(1, "model"), .micros = true},
+    [METRIC_MOCK_TOKENS] = {"postern_mock_tokens_total",
+                            "Tokens that mock models have read and made, by whether their answers got as far as to "
+                            "report them.",
+                            METRICS_COUNTER, LABELS(3, "target", "type", "usage")},
     [METRIC_INJECT_REVIEWS] = {"postern_inject_reviews_total",
                                "Admission reviews answered: patched, allowed, untouched, denied or malformed.",
                                METRICS_COUNTER, LABELS(2, "webhook", "result")},

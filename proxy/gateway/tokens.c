@@ -26,21 +26,35 @@ uint64_t tokens_choices(const struct exchange *exchange)
     return n->present && n->value ? n->value : 1;
 }
 
-bool tokens_output_is_given(const struct exchange *exchange)
+/*
+ * What the operation's own API takes as its maximum: a name of another API's is passed on and bounds nothing there, so
+ * it must not make a reservation small. Servers differ in which of chat's two names counts: the larger is safe.
+ */
+static struct request_count maximum(const struct exchange *exchange)
 {
     const struct request_info *info = &exchange->info;
-    return info->max_completion_tokens.present || info->max_output_tokens.present || info->max_tokens.present;
+    if (!tokens_are_written(exchange))
+        return (struct request_count){0};
+    if (exchange->call.operation->id == OPERATION_RESPONSES)
+        return info->max_output_tokens;
+    const struct request_count *newer = &info->max_completion_tokens;
+    if (exchange->call.operation->id != OPERATION_CHAT || !newer->present ||
+        (info->max_tokens.present && info->max_tokens.value > newer->value))
+        return info->max_tokens;
+    return *newer;
+}
+
+bool tokens_output_is_given(const struct exchange *exchange)
+{
+    return maximum(exchange).present;
 }
 
 uint64_t tokens_output_most(const struct exchange *exchange, uint64_t assumed)
 {
-    const struct request_info *info = &exchange->info;
     if (!tokens_are_written(exchange) || !exchange->inspected)
         return 0;
-    const struct request_count *given = info->max_completion_tokens.present ? &info->max_completion_tokens
-                                        : info->max_output_tokens.present   ? &info->max_output_tokens
-                                                                            : &info->max_tokens;
-    uint64_t choices = tokens_choices(exchange), each = given->present ? given->value : assumed;
+    struct request_count given = maximum(exchange);
+    uint64_t choices = tokens_choices(exchange), each = given.present ? given.value : assumed;
     if (choices > TOKENS_MAX || each > TOKENS_MAX / choices)
         return TOKENS_MAX;
     return each * choices;
@@ -56,10 +70,11 @@ bool tokens_reported(const struct exchange *exchange, struct tokens *ret)
     const struct usage *usage = &exchange->facts.usage;
     if (!usage->reported)
         return false;
-    *ret = (struct tokens){.input = usage->input,
-                           .output = usage->output,
-                           .cached = least(usage->cached, usage->input),
-                           .reasoning = least(usage->reasoning, usage->output)};
+    uint64_t input = least(usage->input, TOKENS_MAX), output = least(usage->output, TOKENS_MAX);
+    *ret = (struct tokens){.input = input,
+                           .output = output,
+                           .cached = least(usage->cached, input),
+                           .reasoning = least(usage->reasoning, output)};
     return true;
 }
 

@@ -30,14 +30,14 @@ const struct estimate *tokens_estimate(struct exchange *exchange);
 bool tokens_are_written(const struct exchange *exchange);
 /* How many answers are asked for at once, at least 1. */
 uint64_t tokens_choices(const struct exchange *exchange);
-/* Whether the request says how many at most. */
+/* Whether the request says how many at most, by a name that its operation has. */
 bool tokens_output_is_given(const struct exchange *exchange);
 /*
  * The most that the answer may be, all choices together, as the request says; `assumed` for each choice when it does
  * not say. At most TOKENS_MAX; 0 when no text is written.
  */
 uint64_t tokens_output_most(const struct exchange *exchange, uint64_t assumed);
-/* What the target reported. False: it did not. */
+/* What the target reported, each number at most TOKENS_MAX. False: it did not. */
 MUST_CHECK bool tokens_reported(const struct exchange *exchange, struct tokens *ret);
 /*
  * What was used when nobody reported it: the estimated input, and output by the text that was delivered; at most

@@ -313,7 +313,19 @@ static enum mock_step whole_body(struct mock_script *script, struct buffer *out)
         return MOCK_CUT;
     }
     buffer_append(out, buffer_span(&script->body));
+    script->reported = true;
     return MOCK_END;
+}
+
+struct mock_work mock_work(const struct mock_run *run)
+{
+    const struct mock_answer *answer = &run->answer;
+    if (answer->status != 200)
+        return (struct mock_work){0};
+    bool whole = run->script->reported || !answer->stream;
+    return (struct mock_work){.input = answer->input_tokens,
+                              .output = whole ? answer->output_tokens : mock_tokens(run->script->said),
+                              .reported = run->script->reported};
 }
 
 enum mock_step mock_next(struct mock_run *run, struct buffer *out, uint64_t *ret_pause)

@@ -130,4 +130,12 @@ enum mock_step {
  * other than MORE. */
 enum mock_step mock_next(struct mock_run *run, struct buffer *out, uint64_t *ret_pause);
 
+/* What the model has done up to now, however the answer ends. */
+struct mock_work {
+    uint64_t input, output; /* tokens read; of text and arguments made, of a stream those of the events so far */
+    bool reported;          /* the answer has said its usage */
+};
+/* All zero for an error. */
+struct mock_work mock_work(const struct mock_run *run);
+
 #endif

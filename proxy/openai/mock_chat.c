@@ -93,6 +93,13 @@ static void write_body(struct mock_script *s, const struct chat_plan *plan)
     MOCK_PUT(out, "}");
 }
 
+/* A piece that goes out, and counts. */
+static void put_piece(struct mock_script *s, struct buffer *out, struct span piece)
+{
+    s->said += mock_characters(piece);
+    mock_put_string(out, piece);
+}
+
 static void put_delta(struct mock_script *s, struct buffer *out, const struct chat_plan *plan, unsigned choice,
                       unsigned step)
 {
@@ -107,11 +114,11 @@ static void put_delta(struct mock_script *s, struct buffer *out, const struct ch
         struct span piece = mock_text_piece(text_of(plan, choice), step - 1);
         if (plan->tool.len) {
             MOCK_PUT(out, "\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":");
-            mock_put_string(out, piece);
+            put_piece(s, out, piece);
             MOCK_PUT(out, "}}]");
         } else {
             MOCK_PUT(out, "\"content\":");
-            mock_put_string(out, piece);
+            put_piece(s, out, piece);
         }
     }
     MOCK_PUT(out, "}");
@@ -125,7 +132,7 @@ static void put_choice(struct mock_script *s, struct buffer *out, const struct c
     buffer_format(out, "{\"index\":%u,", choice);
     if (plan->legacy) {
         MOCK_PUT(out, "\"text\":");
-        mock_put_string(out, content ? mock_text_piece(text_of(plan, choice), step - 1) : SPAN(""));
+        put_piece(s, out, content ? mock_text_piece(text_of(plan, choice), step - 1) : SPAN(""));
     } else {
         put_delta(s, out, plan, choice, step);
     }
@@ -160,6 +167,7 @@ static void write_event(struct mock_script *s, unsigned index, struct buffer *ou
         MOCK_PUT(out, "],\"usage\":");
         put_usage(out, plan);
         MOCK_PUT(out, "}\n\n");
+        s->reported = true;
         return;
     }
     unsigned turn = index - (plan->azure ? 1 : 0);

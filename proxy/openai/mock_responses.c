@@ -170,6 +170,9 @@ static void write_event(struct mock_script *s, unsigned index, struct buffer *ou
     const struct response_plan *plan = s->plan;
     bool tool = plan->tool.len > 0;
     unsigned deltas = tool ? 3 : 4, after = deltas + plan->text.pieces, last = s->events - 1;
+    if (index >= deltas && index < after)
+        s->said += mock_characters(mock_text_piece(&plan->text, index - deltas));
+    s->reported = index == last;
     if (index == 0)
         response_event(s, out, "response.created", index, BEGUN);
     else if (index == 1)

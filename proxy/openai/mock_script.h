@@ -87,6 +87,8 @@ struct mock_script {
     struct arena_cleanup body_cleanup;
 
     void (*write_event)(struct mock_script *script, unsigned index, struct buffer *out);
+    uint64_t said; /* characters of text that have gone out as events */
+    bool reported; /* so has the usage */
     unsigned events, next;
     unsigned paced;      /* events after this one follow at once */
     uint64_t pause;      /* µs between events up to there */

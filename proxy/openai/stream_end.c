@@ -36,6 +36,35 @@ static void append_members(struct buffer *out, struct json_value object, const s
 
 /* ---- chat and completions ---- */
 
+static bool is_finished(const struct stream_end_finished *finished, uint64_t choice)
+{
+    return finished->bits[choice / 64] >> choice % 64 & 1;
+}
+
+static void note_choice(struct stream_end_finished *finished, struct json_value choice)
+{
+    struct json_value index, reason;
+    uint64_t at;
+    if (!json_value_member(choice, SPAN("finish_reason"), &reason) || reason.kind != JSON_STRING ||
+        !json_value_member(choice, SPAN("index"), &index) || !json_value_u64(index, &at) || at >= STREAM_END_CHOICES ||
+        is_finished(finished, at))
+        return;
+    finished->bits[at / 64] |= UINT64_C(1) << at % 64;
+    finished->count++;
+}
+
+void stream_end_note(struct stream_end_finished *finished, struct span data)
+{
+    struct json_value event, choices, choice;
+    size_t cursor = 0;
+    if (!json_value_parse(data, &event) || event.kind != JSON_OBJECT_OPEN ||
+        !json_value_member(event, SPAN("choices"), &choices) || choices.kind != JSON_ARRAY_OPEN)
+        return;
+    while (json_value_each(choices, &cursor, NULL, &choice))
+        if (choice.kind == JSON_OBJECT_OPEN)
+            note_choice(finished, choice);
+}
+
 static void append_chunk_head(struct buffer *out, struct json_value first)
 {
     static const struct span anew[] = {SPAN_INIT("\"choices\""), SPAN_INIT("\"usage\""),
@@ -48,9 +77,14 @@ static void append_chunk_head(struct buffer *out, struct json_value first)
 static void append_chunks(struct buffer *out, bool chat, struct json_value first, const struct stream_end *end)
 {
     append_chunk_head(out, first);
-    for (uint64_t i = 0; i < end->choices; i++)
-        buffer_format(out, "%s{\"index\":%llu,%s\"logprobs\":null,\"finish_reason\":\"length\"}", i ? "," : "",
+    const char *separator = "";
+    for (uint64_t i = 0; i < end->choices; i++) {
+        if (is_finished(&end->finished, i))
+            continue;
+        buffer_format(out, "%s{\"index\":%llu,%s\"logprobs\":null,\"finish_reason\":\"length\"}", separator,
                       (unsigned long long)i, chat ? "\"delta\":{}," : "\"text\":\"\",");
+        separator = ",";
+    }
     buffer_append(out, end->include_usage ? SPAN("],\"usage\":null}\n\n") : SPAN("]}\n\n"));
     uint64_t total = end->input + end->output;
     if (end->include_usage) {

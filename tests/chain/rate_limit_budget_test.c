@@ -112,6 +112,33 @@ static void chat_with_usage(struct rig *rig)
     assert_true(rig_body_has(answer, "}}\n\ndata: [DONE]\n\n"));
 }
 
+/* A choice that has ended is not ended again; the other one is. */
+static void one_choice_has_ended(struct rig *rig)
+{
+    const struct rig_message *answer =
+        ask(rig, CHAT, "{\"model\":\"only\",\"stream\":true,\"n\":3,\"messages\":[]}",
+            stream("", "{\"id\":\"c\",\"choices\":[{\"index\":1,\"delta\":{},\"finish_reason\":\"stop\"}]}", "",
+                   "{\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},"
+                   "\"finish_reason\":null}]}",
+                   true));
+    assert_cut(answer);
+    assert_true(rig_body_has(answer, "\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":"
+                                     "\"length\"},{\"index\":2,\"delta\":{},"));
+    assert_false(rig_body_has(answer, "{\"index\":1,\"delta\":{},\"logprobs\":null"));
+}
+
+static void all_choices_have_ended(struct rig *rig)
+{
+    const struct rig_message *answer =
+        ask(rig, CHAT, "{\"model\":\"only\",\"stream\":true,\"n\":2,\"messages\":[]}",
+            stream("",
+                   "{\"choices\":[{\"index\":1,\"delta\":{},\"finish_reason\":\"stop\"},{\"index\":0,\"delta\":{},"
+                   "\"finish_reason\":\"stop\"}]}",
+                   "", "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},\"finish_reason\":null}]}", true));
+    assert_true(rig_body_has(answer, "piece 14"));
+    assert_false(rig_body_has(answer, "\"length\""));
+}
+
 static void completions(struct rig *rig)
 {
     const struct rig_message *answer =
@@ -176,6 +203,8 @@ static void without_the_setting(struct rig *rig)
 #define CASES(X)                                                                                                       \
     X(finish, chat)                                                                                                    \
     X(finish, chat_with_usage)                                                                                         \
+    X(finish, one_choice_has_ended)                                                                                    \
+    X(finish, all_choices_have_ended)                                                                                  \
     X(finish, completions)                                                                                             \
     X(finish, responses)                                                                                               \
     X(finish, with_a_maximum)                                                                                          \

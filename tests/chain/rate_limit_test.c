@@ -294,6 +294,29 @@ static void waits(struct rig *rig)
     assert_int_equal(open_reservations(), 0);
 }
 
+static const struct rig_setup full_setup = {
+    .filters = "limit: {type: rate_limit, max_waiting: 1, limits: [{name: rate, tokens: 6000/minute, burst: 100, "
+               "max_wait: 5s}]}",
+    .order = "limit"};
+
+/* One who has no place in the queue does not pass those who have one, however little he asks for. */
+static void nobody_passes_who_waits(struct rig *rig)
+{
+    struct rig_client *holder = ask(rig, "{\"model\":\"only\",\"messages\":[],\"max_tokens\":97}");
+    struct rig_client *first = ask(rig, "{\"model\":\"only\",\"messages\":[],\"max_tokens\":97}");
+    rig_pass(rig, 500 * CLOCK_MS);
+    const struct rig_message *answer = rig_answer(ask(rig, PROBE), 0);
+    assert_int_equal(answer->head.status, 429);
+    assert_true(rig_body_has(answer, "Too many requests wait for rate limit rate already. Please try again in 5s."));
+    rig_assert_field(answer, "retry-after", "5");
+    assert_int_equal(first->answer_count, 0);
+    rig_reply(rig, "east", USED_NONE);
+    rig_pass(rig, 600 * CLOCK_MS);
+    assert_int_equal(rig_answer(first, 0)->head.status, 200);
+    rig_leave(holder);
+    rig_settle(rig);
+}
+
 static void waits_in_vain(struct rig *rig)
 {
     rig_reply(rig, "east", USED_NONE);
@@ -364,6 +387,7 @@ static void with_table(struct rig *rig, void (*body)(struct rig *rig))
     X(told_setup, quota_is_used_up)                                                                                    \
     X(parallel_setup, at_a_time)                                                                                       \
     X(waiting_setup, waits)                                                                                            \
+    X(full_setup, nobody_passes_who_waits)                                                                             \
     X(waiting_setup, waits_in_vain)                                                                                    \
     X(place_setup, waits_for_a_place)
 CASES(CASE)

@@ -244,7 +244,7 @@ static void test_reserved_and_charged(void **state)
     s.exchange.info.max_tokens = (struct request_count){.present = true, .value = 40};
     s.exchange.info.max_completion_tokens = (struct request_count){.present = true, .value = 30};
     assert_true(rate_limit_parts(&s.filter));
-    assert_int_equal(s.state.output, 60);
+    assert_int_equal(s.state.output, 80); /* servers differ in which of the two counts */
     s.state = (struct rate_limit_state){.filter = &s.filter};
     s.exchange.info.max_completion_tokens.value = UINT64_MAX;
     assert_true(rate_limit_parts(&s.filter));
@@ -255,6 +255,51 @@ static void test_reserved_and_charged(void **state)
     const uint64_t unused[] = {1, 0, 0, 0, 0, 1};
     for (unsigned i = 0; i < 6; i++)
         assert_int_equal(s.state.call.parts[i].units, unused[i]);
+    strike(&s);
+}
+
+/* A maximum by a name that the operation does not have bounds no answer, so it makes no reservation smaller. */
+static void test_maxima_of_other_operations(void **state)
+{
+    (void)state;
+    static const struct {
+        enum operation_id operation;
+        uint64_t newer, responses, older, output; /* 0: not given */
+    } cases[] = {
+        {OPERATION_CHAT, 0, 1, 0, 50},       {OPERATION_CHAT, 0, 1, 9, 9},       {OPERATION_CHAT, 7, 1, 0, 7},
+        {OPERATION_CHAT, 7, 0, 9, 9},        {OPERATION_CHAT, 9, 0, 7, 9},       {OPERATION_COMPLETIONS, 1, 1, 0, 50},
+        {OPERATION_COMPLETIONS, 1, 1, 9, 9}, {OPERATION_RESPONSES, 1, 0, 1, 50}, {OPERATION_RESPONSES, 1, 9, 1, 9},
+        {OPERATION_EMBEDDINGS, 1, 1, 1, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct scene s;
+        set_scene(&s, all_units);
+        struct request_info *info = &s.exchange.info;
+        s.exchange.call.operation = operation_entry(cases[i].operation);
+        info->max_completion_tokens = (struct request_count){.present = cases[i].newer, .value = cases[i].newer};
+        info->max_output_tokens = (struct request_count){.present = cases[i].responses, .value = cases[i].responses};
+        info->max_tokens = (struct request_count){.present = cases[i].older, .value = cases[i].older};
+        assert_true(rate_limit_parts(&s.filter));
+        assert_int_equal(s.state.output, cases[i].output);
+        strike(&s);
+    }
+}
+
+/* A target that reports nonsense is charged as far as numbers go, and never nothing. */
+static void test_reported_nonsense(void **state)
+{
+    (void)state;
+    struct scene s;
+    set_scene(&s, all_units);
+    assert_true(rate_limit_parts(&s.filter));
+    s.exchange.facts.usage = (struct usage){.input = UINT64_MAX / 2 + 1,
+                                            .cached = UINT64_MAX,
+                                            .output = UINT64_MAX / 2 + 1,
+                                            .reasoning = UINT64_MAX,
+                                            .reported = true};
+    rate_limit_charge(&s.filter);
+    for (unsigned i = 1; i < 5; i++)
+        assert_in_range(s.state.call.parts[i].units, LIMIT_AMOUNT_MAX / 2, LIMIT_AMOUNT_MAX);
     strike(&s);
 }
 
@@ -279,6 +324,8 @@ int main(void)
         cmocka_unit_test(test_who_is_meant),
         cmocka_unit_test(test_amounts_of_callers),
         cmocka_unit_test(test_reserved_and_charged),
+        cmocka_unit_test(test_maxima_of_other_operations),
+        cmocka_unit_test(test_reported_nonsense),
         cmocka_unit_test(test_unknown_models_cost_most),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

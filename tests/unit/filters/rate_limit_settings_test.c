@@ -167,6 +167,8 @@ static void test_refused(void **state)
         {"limits: [{name: a, requests: 1/second, operations: [chats]}]", "there is no operation \"chats\""},
         {"limits: [{name: a, requests: 1/second, window: calendar}]", "\"window: calendar\" is for hours"},
         {"limits: [{name: a, concurrency: 1, window: rolling}]", "\"window\" has no effect on concurrency"},
+        {"limits: [{name: a, requests: 1/month, window: smooth, burst: 5}]", "more than 100 days"},
+        {"limits: [{name: a, cost: 1000/second, burst: 9000000}], prices: [{model: b}]", "more than 100 days"},
         {"limits: [{name: a, requests: 1/day, burst: 5}]", "\"burst\" has an effect on smooth limits only"},
         {"limits: [{name: a, requests: 1/day, weights: {output: 2}}]", "\"weights\" has an effect on tokens only"},
         {"limits: [{name: a, cost: 1/day}]", "is on cost, but there are no \"prices\""},

@@ -66,8 +66,13 @@ static void a_stream_with_everything(void **state)
                                    .started = 1000,
                                    .ended = 1999,
                                    .next = &s.record};
+    const struct target full = {.name = SPAN("full")};
+    const struct model_target whole = {.target = &full}, part = {.target = &full, .deployment = SPAN("gpt-4o")},
+                              *passed[] = {&whole, &part};
     s.attempts.first = &first;
     s.attempts.made = 2;
+    s.attempts.passed = passed;
+    s.attempts.passed_count = 2;
     s.record.status = 0;
     s.record.ended = 0;
     s.record.fault = FAULT_IDLE_TIMEOUT;
@@ -93,7 +98,9 @@ static void a_stream_with_everything(void **state)
                 "\"tokens\":{\"input\":12,\"output\":34,\"cached\":5,\"reasoning\":7},"
                 "\"finish_reason\":\"length,tool_calls\",\"time_to_first_byte_ms\":3.900,"
                 "\"time_to_first_content_ms\":4.000,\"total_ms\":12345.578,\"retry_count\":2,"
-                "\"user_agent\":\"OpenAI/Python 2.43.0\",\"target\":\"east\",\"deployment\":\"gpt-4o-ptu\","
+                "\"user_agent\":\"OpenAI/Python 2.43.0\","
+                "\"passed_over\":[{\"target\":\"full\"},{\"target\":\"full\",\"deployment\":\"gpt-4o\"}],"
+                "\"target\":\"east\",\"deployment\":\"gpt-4o-ptu\","
                 "\"response_model\":\"gpt-4o-2024-08-06\",\"attempts\":["
                 "{\"target\":\"west\",\"status\":429,\"fault\":\"RATE_LIMITED\",\"ms\":0.999},"
                 "{\"target\":\"east\",\"deployment\":\"gpt-4o-ptu\",\"fault\":\"IDLE_TIMEOUT\","
@@ -292,6 +299,7 @@ static void the_longest_line_fits(void **state)
     (void)state;
     struct sample s;
     struct attempt_record records[40];
+    const struct model_target *passed[40];
     char text[4096];
     static const char worst[] = {1, '"', '\xff'};
     for (size_t w = 0; w < sizeof(worst); w++) {
@@ -306,8 +314,11 @@ static void the_longest_line_fits(void **state)
                 records[i] = s.record;
                 records[i].ended = UINT64_MAX;
                 records[i].next = i + 1 < ARRAY_LEN(records) ? &records[i + 1] : NULL;
+                passed[i] = &s.to;
             }
             s.attempts.first = records;
+            s.attempts.passed = passed;
+            s.attempts.passed_count = ARRAY_LEN(passed);
             (void)line_of(&s, OUTCOME_FAILED);
             sample_finish(&s);
         }

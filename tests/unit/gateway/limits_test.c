@@ -34,7 +34,7 @@ static void test_ticks(void **state)
     law = rate(LIMIT_AMOUNT_MAX, 30 * DAY, 1);
     assert_int_equal(limit_ticks(&law, LIMIT_AMOUNT_MAX), 30 * DAY * LIMIT_TICKS);
     law = rate(1, 30 * DAY, 1);
-    assert_int_equal(limit_ticks(&law, LIMIT_AMOUNT_MAX), UINT64_MAX);
+    assert_int_equal(limit_ticks(&law, LIMIT_AMOUNT_MAX), LIMIT_TICKS_MAX);
 }
 
 static void test_rate_answers(void **state)
@@ -72,6 +72,24 @@ static void test_rate_answers(void **state)
         assert_int_equal(answer.reset, cases[i].reset);
         assert_int_equal(answer.wait, cases[i].wait);
         assert_int_equal(after, cases[i].granted ? before + limit_ticks(&law, cases[i].units) : 7);
+    }
+}
+
+/* A rate so slow and a burst so large that their times do not fit into a word: it still limits. */
+static void test_no_number_is_too_large(void **state)
+{
+    (void)state;
+    const struct limit_law laws[] = {rate(1, 30 * DAY, 10000), rate(1, 30 * DAY, LIMIT_AMOUNT_MAX),
+                                     rate(1, MINUTE, LIMIT_AMOUNT_MAX)};
+    const uint64_t now = 365 * DAY;
+    for (size_t i = 0; i < ARRAY_LEN(laws); i++) {
+        struct limit_answer answer;
+        uint64_t arrival = now * LIMIT_TICKS;
+        assert_true(limit_rate_take(&laws[i], arrival, now, laws[i].burst, &arrival, &answer));
+        assert_true(answer.reset > 100 * DAY);
+        assert_false(limit_rate_take(&laws[i], arrival, now, 1, &arrival, &answer));
+        assert_false(limit_rate_take(&laws[i], arrival, now, laws[i].burst, &arrival, &answer));
+        assert_true(answer.remaining == 0 && answer.wait > 100 * DAY && answer.wait != LIMIT_NEVER);
     }
 }
 
@@ -229,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ticks),
         cmocka_unit_test(test_rate_answers),
+        cmocka_unit_test(test_no_number_is_too_large),
         cmocka_unit_test(test_rate_wait_is_true),
         cmocka_unit_test(test_refund),
         cmocka_unit_test(test_windows),
