@@ -87,7 +87,8 @@ void reload_log(const struct report *report)
         if (buffer_len(&line))
             buffer_append(&line, SPAN(": "));
         buffer_append(&line, entry->text);
-        log_write(entry->warning ? LOG_WARNING : LOG_ERROR, "config", "%.*s", SPAN_ARG(buffer_span(&line)));
+        struct span text = buffer_len(&line) ? buffer_span(&line) : SPAN("refused");
+        log_write(entry->warning ? LOG_WARNING : LOG_ERROR, "config", "%.*s", SPAN_ARG(text));
         buffer_finish(&line);
     }
 }
