@@ -8,11 +8,9 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "base/crypto.h"
 #include "base/log.h"
-#include "gateway/cache_redis.h"
+#include "support/cache_calls.h"
 #include "support/redis_servers.h"
-#include "support/redis_world.h"
 
 #define SERVERS 3
 #define KEYS    60
@@ -22,11 +20,6 @@ static struct redis_world world;
 static struct redis_server servers[SERVERS];
 static struct redis_store store;
 static struct cache_redis *here, *there; /* two pods */
-
-static void key_of(uint64_t number, uint8_t key[CACHE_KEY_BYTES])
-{
-    crypto_sha256(span_of((const char *)&number, sizeof(number)), key);
-}
 
 static struct cache_redis *pod(void)
 {
@@ -68,13 +61,6 @@ static void finish(void)
         redis_server_stop(&servers[i]);
 }
 
-static struct cache_redis_counts counts_of(const struct cache_redis *cache)
-{
-    struct cache_redis_counts counts;
-    cache_redis_counts(cache, &counts);
-    return counts;
-}
-
 struct found {
     struct cache_lookup lookup;
     enum cache_lookup_result result;
@@ -96,7 +82,7 @@ static void get_all(struct cache_redis *cache, unsigned ret_counts[3])
     static struct found all[KEYS];
     for (uint64_t i = 0; i < KEYS; i++) {
         uint8_t key[CACHE_KEY_BYTES];
-        key_of(i, key);
+        cache_call_key(i, key);
         all[i] = (struct found){0};
         cache_redis_get(cache, &world.pendings, &all[i].lookup, key, found);
     }
@@ -118,12 +104,11 @@ static void put_all(struct cache_redis *cache)
     for (uint64_t i = 0; i < KEYS; i++) {
         uint8_t key[CACHE_KEY_BYTES];
         char text[24];
-        key_of(i, key);
+        cache_call_key(i, key);
         (void)snprintf(text, sizeof(text), "answer %u", (unsigned)i);
         (void)cache_redis_put(cache, key, span_str(text), LIFE);
         if (i % 30 == 29) /* writes under way are bounded */
-            while (counts_of(cache).writing)
-                loop_turn(world.loop, true);
+            cache_call_settle(&world, cache);
     }
 }
 
@@ -155,7 +140,7 @@ static void entries_lie_on_all_servers(void **state)
     get_all(there, results);
     assert_int_equal(results[CACHE_LOOKUP_ABSENT], KEYS);
     put_all(here);
-    assert_int_equal(counts_of(here).written, KEYS);
+    assert_int_equal(cache_call_counts(here).written, KEYS);
     for (unsigned i = 0; i < SERVERS; i++)
         assert_in_range(keys_on(&servers[i]), 1, KEYS - 2);
     get_all(there, results);
@@ -176,29 +161,6 @@ static void entries_lie_on_all_servers(void **state)
     finish();
 }
 
-struct leased {
-    struct cache_lease lease;
-    enum cache_lease_result result;
-    unsigned ends;
-};
-
-static void leased(struct cache_lease *lease, enum cache_lease_result result)
-{
-    struct leased *l = CONTAINER_OF(lease, struct leased, lease);
-    l->result = result;
-    l->ends++;
-}
-
-static void lease(struct cache_redis *cache, uint64_t number, struct leased *ret)
-{
-    uint8_t key[CACHE_KEY_BYTES];
-    key_of(number, key);
-    *ret = (struct leased){0};
-    cache_redis_lease(cache, &world.pendings, &ret->lease, key, LIFE, leased);
-    while (!ret->ends)
-        loop_turn(world.loop, true);
-}
-
 /* Given back by a script, which each server has to learn. */
 static void leases_on_all_servers(void **state)
 {
@@ -206,56 +168,27 @@ static void leases_on_all_servers(void **state)
     static struct leased first, second;
     begin();
     for (uint64_t i = 0; i < 12; i++) {
-        lease(here, i, &first);
-        assert_int_equal(first.result, CACHE_LEASE_HELD);
-        lease(there, i, &second);
-        assert_int_equal(second.result, CACHE_LEASE_OTHERS);
+        assert_int_equal(cache_call_lease(&world, here, i, LIFE, &first), CACHE_LEASE_HELD);
+        assert_int_equal(cache_call_lease(&world, there, i, LIFE, &second), CACHE_LEASE_OTHERS);
         cache_redis_release(here, &first.lease);
-        while (counts_of(here).writing)
-            loop_turn(world.loop, true);
-        lease(there, i, &second);
-        assert_int_equal(second.result, CACHE_LEASE_HELD);
+        cache_call_settle(&world, here);
+        assert_int_equal(cache_call_lease(&world, there, i, LIFE, &second), CACHE_LEASE_HELD);
     }
-    assert_int_equal(counts_of(here).dropped_down, 0);
+    assert_int_equal(cache_call_counts(here).dropped_down, 0);
     finish();
-}
-
-struct purged {
-    struct cache_purge purge;
-    enum redis_error error;
-    unsigned ends;
-};
-
-static void purge_done(struct cache_purge *purge, enum redis_error error)
-{
-    struct purged *p = CONTAINER_OF(purge, struct purged, purge);
-    p->error = error;
-    p->ends++;
-}
-
-static void until_marks(struct cache_redis *cache)
-{
-    uint64_t wanted = counts_of(cache).marks_read + 2; /* the first one may have been under way */
-    while (counts_of(cache).marks_read < wanted)
-        loop_turn(world.loop, true);
 }
 
 static void a_purge_reaches_every_pod(void **state)
 {
     (void)state;
-    static struct purged p;
     uint8_t key[CACHE_KEY_BYTES] = {1};
     begin();
     const struct cache_facts mine = {.model = SPAN("gpt-4o"), .created = loop_wall(world.loop)},
                              other = {.model = SPAN("o1"), .created = loop_wall(world.loop)};
-    until_marks(there);
+    cache_call_until_marks(&world, there);
     assert_false(cache_redis_is_purged(there, key, &mine));
-    p = (struct purged){0};
-    cache_redis_purge(here, &world.pendings, &p.purge, CACHE_SCOPE_MODEL, SPAN("gpt-4o"), LIFE, purge_done);
-    while (!p.ends)
-        loop_turn(world.loop, true);
-    assert_int_equal(p.error, REDIS_ERROR_NONE);
-    until_marks(there);
+    assert_int_equal(cache_call_purge(&world, here, CACHE_SCOPE_MODEL, SPAN("gpt-4o"), LIFE), REDIS_ERROR_NONE);
+    cache_call_until_marks(&world, there);
     assert_true(cache_redis_is_purged(there, key, &mine));
     assert_false(cache_redis_is_purged(there, key, &other));
     finish();
@@ -274,9 +207,9 @@ static void a_dead_server(void **state)
     assert_int_equal(results[CACHE_LOOKUP_FOUND] + results[CACHE_LOOKUP_FAILED], KEYS);
     assert_true(results[CACHE_LOOKUP_FAILED] >= lost);
     put_all(here);
-    assert_true(counts_of(here).dropped_down >= lost);
-    assert_int_equal(counts_of(here).writing, 0);
-    assert_int_equal(counts_of(here).writing_bytes, 0);
+    assert_true(cache_call_counts(here).dropped_down >= lost);
+    assert_int_equal(cache_call_counts(here).writing, 0);
+    assert_int_equal(cache_call_counts(here).writing_bytes, 0);
     finish();
 }
 

@@ -8,11 +8,9 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "base/crypto.h"
 #include "base/memory.h"
-#include "gateway/cache_redis.h"
+#include "support/cache_calls.h"
 #include "support/redis_servers.h"
-#include "support/redis_world.h"
 
 #define LIFE (100 * CLOCK_SECOND)
 
@@ -20,11 +18,6 @@ static struct redis_world world;
 static struct redis_server server;
 static struct redis_store store;
 static struct cache_redis *here, *there; /* two pods */
-
-static void key_of(uint64_t number, uint8_t key[CACHE_KEY_BYTES])
-{
-    crypto_sha256(span_of((const char *)&number, sizeof(number)), key);
-}
 
 static struct cache_redis *pod(const struct cache_redis_options *more)
 {
@@ -72,13 +65,6 @@ static void finish(void)
     redis_server_stop(&server);
 }
 
-static struct cache_redis_counts counts_of(const struct cache_redis *cache)
-{
-    struct cache_redis_counts counts;
-    cache_redis_counts(cache, &counts);
-    return counts;
-}
-
 /* ---- look-ups ---- */
 
 struct found {
@@ -102,7 +88,7 @@ static void found(struct cache_lookup *lookup, enum cache_lookup_result result, 
 static void get_start(struct cache_redis *cache, uint64_t number, struct found *f)
 {
     uint8_t key[CACHE_KEY_BYTES];
-    key_of(number, key);
+    cache_call_key(number, key);
     *f = (struct found){0};
     cache_redis_get(cache, &world.pendings, &f->lookup, key, found);
     assert_int_equal(f->ends, 0);
@@ -121,14 +107,8 @@ static struct found get(struct cache_redis *cache, uint64_t number)
 static bool put(struct cache_redis *cache, uint64_t number, struct span wire, uint64_t life)
 {
     uint8_t key[CACHE_KEY_BYTES];
-    key_of(number, key);
+    cache_call_key(number, key);
     return cache_redis_put(cache, key, wire, life);
-}
-
-static void settle(const struct cache_redis *cache)
-{
-    while (counts_of(cache).writing)
-        loop_turn(world.loop, true);
 }
 
 static void entries_are_shared(void **state)
@@ -139,24 +119,24 @@ static void entries_are_shared(void **state)
     assert_int_equal(get(here, 1).result, CACHE_LOOKUP_ABSENT);
     assert_true(put(here, 1, SPAN("one"), LIFE));
     assert_true(put(here, 2, SPAN("t\0o\r\n"), LIFE));
-    settle(here);
+    cache_call_settle(&world, here);
     struct found f = get(there, 1);
     assert_int_equal(f.result, CACHE_LOOKUP_FOUND);
     assert_string_equal(f.text, "one");
     assert_int_equal(get(there, 2).len, 5);
     assert_true(put(there, 1, SPAN("uno"), LIFE));
-    settle(there);
+    cache_call_settle(&world, there);
     assert_string_equal(get(here, 1).text, "uno");
-    key_of(1, key);
+    cache_call_key(1, key);
     assert_true(cache_redis_remove(here, key));
-    settle(here);
+    cache_call_settle(&world, here);
     assert_int_equal(get(there, 1).result, CACHE_LOOKUP_ABSENT);
     /* They go by themselves. */
     assert_true(put(here, 3, SPAN("short"), 1));
-    settle(here);
+    cache_call_settle(&world, here);
     while (get(there, 3).result != CACHE_LOOKUP_ABSENT)
         loop_turn(world.loop, false);
-    struct cache_redis_counts counts = counts_of(here);
+    struct cache_redis_counts counts = cache_call_counts(here);
     assert_int_equal(counts.lookups, 2);
     assert_int_equal(counts.absent, 1);
     assert_int_equal(counts.found, 1);
@@ -174,7 +154,7 @@ static void keys_spread(void **state)
     begin(&(struct cache_redis_options){0});
     for (uint64_t i = 0; i < KEYS; i++)
         assert_true(put(here, i, SPAN("x"), LIFE));
-    settle(here);
+    cache_call_settle(&world, here);
     struct buffer out = {0};
     assert_int_equal(redis_cli(&server, world.loop, &out, "keys *"), 0);
     struct span rest = buffer_span(&out), line;
@@ -207,7 +187,7 @@ static void many_lookups_leave_together(void **state)
     for (uint64_t i = 0; i < LOOKUPS; i += 2) {
         char text[24];
         assert_true(put(here, i, span_of(text, (size_t)snprintf(text, sizeof(text), "%u", (unsigned)i)), LIFE));
-        settle(here);
+        cache_call_settle(&world, here);
     }
     struct redis_status before, after;
     redis_status(world.redis, &before);
@@ -235,10 +215,10 @@ static void large_values(void **state)
     assert_int_equal(cache_redis_value_most(here), 1000);
     assert_true(put(here, 1, span_of(text, 1000), LIFE));
     assert_false(put(here, 2, span_of(text, 1001), LIFE));
-    settle(here);
+    cache_call_settle(&world, here);
     assert_int_equal(get(there, 1).len, 1000);
     assert_int_equal(get(there, 2).result, CACHE_LOOKUP_ABSENT);
-    assert_int_equal(counts_of(here).dropped_large, 1);
+    assert_int_equal(cache_call_counts(here).dropped_large, 1);
     struct buffer out = {0}, words = {0};
     assert_int_equal(redis_cli(&server, world.loop, &out, "keys *"), 0);
     struct span name = span_take(buffer_span(&out), span_find(buffer_span(&out), '\n'));
@@ -265,81 +245,32 @@ static void large_values(void **state)
 
 /* ---- leases ---- */
 
-struct leased {
-    struct cache_lease lease;
-    enum cache_lease_result result;
-    unsigned ends;
-};
-
-static void leased(struct cache_lease *lease, enum cache_lease_result result)
-{
-    struct leased *l = CONTAINER_OF(lease, struct leased, lease);
-    l->result = result;
-    l->ends++;
-}
-
-static enum cache_lease_result lease(struct cache_redis *cache, uint64_t number, uint64_t life, struct leased *l)
-{
-    uint8_t key[CACHE_KEY_BYTES];
-    key_of(number, key);
-    *l = (struct leased){0};
-    cache_redis_lease(cache, &world.pendings, &l->lease, key, life, leased);
-    assert_int_equal(l->ends, 0);
-    while (!l->ends)
-        loop_turn(world.loop, true);
-    return l->result;
-}
-
 static void one_pod_has_the_lease(void **state)
 {
     (void)state;
     struct leased a, b, c;
     begin(&(struct cache_redis_options){0});
-    assert_int_equal(lease(here, 1, LIFE, &a), CACHE_LEASE_HELD);
-    assert_int_equal(lease(there, 1, LIFE, &b), CACHE_LEASE_OTHERS);
-    assert_int_equal(lease(there, 2, LIFE, &c), CACHE_LEASE_HELD);
+    assert_int_equal(cache_call_lease(&world, here, 1, LIFE, &a), CACHE_LEASE_HELD);
+    assert_int_equal(cache_call_lease(&world, there, 1, LIFE, &b), CACHE_LEASE_OTHERS);
+    assert_int_equal(cache_call_lease(&world, there, 2, LIFE, &c), CACHE_LEASE_HELD);
     assert_int_equal(get(here, 1).result, CACHE_LOOKUP_ABSENT); /* it is not the entry */
     cache_redis_release(there, &b.lease);                       /* not its own */
-    settle(there);
-    assert_int_equal(lease(there, 1, LIFE, &b), CACHE_LEASE_OTHERS);
+    cache_call_settle(&world, there);
+    assert_int_equal(cache_call_lease(&world, there, 1, LIFE, &b), CACHE_LEASE_OTHERS);
     cache_redis_release(here, &a.lease);
-    settle(here);
-    assert_int_equal(lease(there, 1, 1, &b), CACHE_LEASE_HELD);
+    cache_call_settle(&world, here);
+    assert_int_equal(cache_call_lease(&world, there, 1, 1, &b), CACHE_LEASE_HELD);
     /* It runs out; then it is another's, and the first can give back what is no longer its own. */
-    while (lease(here, 1, LIFE, &a) != CACHE_LEASE_HELD)
+    while (cache_call_lease(&world, here, 1, LIFE, &a) != CACHE_LEASE_HELD)
         loop_turn(world.loop, false);
     cache_redis_release(there, &b.lease);
-    settle(there);
-    assert_int_equal(lease(there, 1, LIFE, &b), CACHE_LEASE_OTHERS);
-    assert_int_equal(counts_of(there).leases_held, 2);
+    cache_call_settle(&world, there);
+    assert_int_equal(cache_call_lease(&world, there, 1, LIFE, &b), CACHE_LEASE_OTHERS);
+    assert_int_equal(cache_call_counts(there).leases_held, 2);
     finish();
 }
 
 /* ---- purges ---- */
-
-struct purged {
-    struct cache_purge purge;
-    enum redis_error error;
-    unsigned ends;
-};
-
-static void purge_done(struct cache_purge *purge, enum redis_error error)
-{
-    struct purged *p = CONTAINER_OF(purge, struct purged, purge);
-    p->error = error;
-    p->ends++;
-}
-
-static enum redis_error purge(struct cache_redis *cache, enum cache_scope scope, struct span name, uint64_t life)
-{
-    static struct purged p;
-    p = (struct purged){0};
-    cache_redis_purge(cache, &world.pendings, &p.purge, scope, name, life, purge_done);
-    assert_int_equal(p.ends, 0);
-    while (!p.ends)
-        loop_turn(world.loop, true);
-    return p.error;
-}
 
 static bool is_purged(struct cache_redis *cache, const char *model, const char *consumer, uint64_t created)
 {
@@ -347,44 +278,36 @@ static bool is_purged(struct cache_redis *cache, const char *model, const char *
     return cache_redis_is_purged(cache, (const uint8_t[CACHE_KEY_BYTES]){7}, &facts);
 }
 
-/* Until that pod has read the marks that are there now. */
-static void until_marks(struct cache_redis *cache)
-{
-    uint64_t wanted = counts_of(cache).marks_read + 2; /* the first one may have been under way */
-    while (counts_of(cache).marks_read < wanted)
-        loop_turn(world.loop, true);
-}
-
 static void a_purge_reaches_every_pod(void **state)
 {
     (void)state;
     begin(&(struct cache_redis_options){0});
     uint64_t now = loop_wall(world.loop), later = now + 60 * CLOCK_SECOND;
-    until_marks(there);
-    until_marks(here);
+    cache_call_until_marks(&world, there);
+    cache_call_until_marks(&world, here);
     assert_false(is_purged(there, "gpt-4o", "a", now));
-    assert_int_equal(purge(here, CACHE_SCOPE_MODEL, SPAN("gpt-4o"), LIFE), REDIS_ERROR_NONE);
+    assert_int_equal(cache_call_purge(&world, here, CACHE_SCOPE_MODEL, SPAN("gpt-4o"), LIFE), REDIS_ERROR_NONE);
     assert_true(is_purged(here, "gpt-4o", "a", now)); /* at once */
-    until_marks(there);
+    cache_call_until_marks(&world, there);
     assert_true(is_purged(there, "gpt-4o", "a", now));
     assert_true(is_purged(there, "gpt-4o", "", now - 1000 * CLOCK_SECOND));
     assert_true(is_purged(there, "gpt-4o", "", now + 2 * CLOCK_SECOND)); /* clocks differ */
     assert_false(is_purged(there, "gpt-4o", "a", later));
     assert_false(is_purged(there, "gpt-4o-mini", "gpt-4o", now));
-    assert_int_equal(purge(there, CACHE_SCOPE_CONSUMER, SPAN("a"), LIFE), REDIS_ERROR_NONE);
-    until_marks(here);
+    assert_int_equal(cache_call_purge(&world, there, CACHE_SCOPE_CONSUMER, SPAN("a"), LIFE), REDIS_ERROR_NONE);
+    cache_call_until_marks(&world, here);
     assert_true(is_purged(here, "gpt-4o-mini", "a", now));
     assert_false(is_purged(here, "gpt-4o-mini", "b", now));
-    assert_int_equal(purge(there, CACHE_SCOPE_ALL, SPAN("whatever"), LIFE), REDIS_ERROR_NONE);
-    until_marks(here);
+    assert_int_equal(cache_call_purge(&world, there, CACHE_SCOPE_ALL, SPAN("whatever"), LIFE), REDIS_ERROR_NONE);
+    cache_call_until_marks(&world, here);
     assert_true(is_purged(here, "gpt-4o-mini", "b", now));
     assert_false(is_purged(here, "gpt-4o-mini", "b", later));
-    assert_int_equal(counts_of(here).marks, 3);
+    assert_int_equal(cache_call_counts(here).marks, 3);
     /* A pod that comes later takes nothing older than itself until it knows. */
     struct cache_redis *third = pod(&(struct cache_redis_options){0});
     assert_true(is_purged(third, "x", "y", now));
     assert_false(is_purged(third, "x", "y", later));
-    until_marks(third);
+    cache_call_until_marks(&world, third);
     assert_true(is_purged(third, "x", "y", now));
     cache_redis_destroy(third);
     finish();
@@ -394,7 +317,7 @@ static bool is_key_purged(struct cache_redis *cache, uint64_t number, uint64_t c
 {
     uint8_t key[CACHE_KEY_BYTES];
     const struct cache_facts facts = {.model = SPAN("m"), .consumer = SPAN("c"), .created = created};
-    key_of(number, key);
+    cache_call_key(number, key);
     return cache_redis_is_purged(cache, key, &facts);
 }
 
@@ -405,11 +328,12 @@ static void a_purge_by_key_reaches_every_pod(void **state)
     uint8_t key[CACHE_KEY_BYTES];
     begin(&(struct cache_redis_options){0});
     uint64_t now = loop_wall(world.loop);
-    until_marks(there);
-    key_of(5, key);
+    cache_call_until_marks(&world, there);
+    cache_call_key(5, key);
     assert_false(is_key_purged(there, 5, now));
-    assert_int_equal(purge(here, CACHE_SCOPE_KEY, span_of((const char *)key, sizeof(key)), LIFE), REDIS_ERROR_NONE);
-    until_marks(there);
+    assert_int_equal(cache_call_purge(&world, here, CACHE_SCOPE_KEY, span_of((const char *)key, sizeof(key)), LIFE),
+                     REDIS_ERROR_NONE);
+    cache_call_until_marks(&world, there);
     assert_true(is_key_purged(there, 5, now));
     assert_false(is_key_purged(there, 5, now + 60 * CLOCK_SECOND));
     assert_false(is_key_purged(there, 6, now));
@@ -422,19 +346,19 @@ static void marks_are_bounded(void **state)
     (void)state;
     begin(&(struct cache_redis_options){0});
     uint64_t now = loop_wall(world.loop);
-    until_marks(there);
+    cache_call_until_marks(&world, there);
     struct buffer out = {0};
     for (unsigned i = 0; i < CACHE_PURGE_MARKS; i++) {
         char name[24];
         (void)snprintf(name, sizeof(name), "consumer-%u", i);
-        assert_int_equal(purge(here, CACHE_SCOPE_CONSUMER, span_str(name), LIFE), REDIS_ERROR_NONE);
+        assert_int_equal(cache_call_purge(&world, here, CACHE_SCOPE_CONSUMER, span_str(name), LIFE), REDIS_ERROR_NONE);
     }
-    until_marks(there);
-    assert_int_equal(counts_of(there).marks, CACHE_PURGE_MARKS);
+    cache_call_until_marks(&world, there);
+    assert_int_equal(cache_call_counts(there).marks, CACHE_PURGE_MARKS);
     assert_true(is_purged(there, "m", "consumer-17", now));
     assert_false(is_purged(there, "m", "another", now));
-    assert_int_equal(purge(here, CACHE_SCOPE_CONSUMER, SPAN("one more"), LIFE), REDIS_ERROR_NONE);
-    until_marks(there);
+    assert_int_equal(cache_call_purge(&world, here, CACHE_SCOPE_CONSUMER, SPAN("one more"), LIFE), REDIS_ERROR_NONE);
+    cache_call_until_marks(&world, there);
     assert_true(is_purged(there, "m", "another", now));
     assert_true(is_purged(here, "m", "another", now));
     assert_int_equal(redis_cli(&server, world.loop, &out, "hlen postern:cache:answers:purges"), 0);
@@ -445,12 +369,12 @@ static void marks_are_bounded(void **state)
                                "hset postern:cache:answers:purges x 1 0123456789abcdef never 00000000000000zz 5 "
                                "0000000000000001 99999999999999999 0000000000000002 -5"),
                      0);
-    unsigned marks = counts_of(there).marks;
-    until_marks(there);
-    assert_int_equal(counts_of(there).marks, marks);
+    unsigned marks = cache_call_counts(there).marks;
+    cache_call_until_marks(&world, there);
+    assert_int_equal(cache_call_counts(there).marks, marks);
     /* The hash goes when nothing that it covers can be alive. */
     assert_int_equal(redis_cli(&server, world.loop, NULL, "del postern:cache:answers:purges"), 0);
-    assert_int_equal(purge(here, CACHE_SCOPE_CONSUMER, SPAN("c"), 1), REDIS_ERROR_NONE);
+    assert_int_equal(cache_call_purge(&world, here, CACHE_SCOPE_CONSUMER, SPAN("c"), 1), REDIS_ERROR_NONE);
     redis_cli_until(&server, world.loop, "exists postern:cache:answers:purges", "0");
     finish();
 }
@@ -470,22 +394,22 @@ static void frozen_server(void **state)
     for (uint64_t i = 0; i < 10; i++)
         kept += put(here, i, SPAN("x"), LIFE);
     assert_int_equal(kept, 3);
-    assert_int_equal(counts_of(here).dropped_busy, 7);
+    assert_int_equal(cache_call_counts(here).dropped_busy, 7);
     assert_true(put(there, 1, span_of(text, 600), LIFE));
     assert_false(put(there, 2, span_of(text, 600), LIFE));
     assert_true(put(there, 2, span_of(text, 400), LIFE));
     /* Look-ups: nobody waits beyond the deadline; after some the breaker ends them at once. */
     struct found f = get(here, 1);
     assert_int_equal(f.result, CACHE_LOOKUP_FAILED);
-    assert_int_equal(lease(here, 1, LIFE, &l), CACHE_LEASE_FAILED);
-    assert_int_not_equal(purge(here, CACHE_SCOPE_ALL, SPAN(""), LIFE), REDIS_ERROR_NONE);
+    assert_int_equal(cache_call_lease(&world, here, 1, LIFE, &l), CACHE_LEASE_FAILED);
+    assert_int_not_equal(cache_call_purge(&world, here, CACHE_SCOPE_ALL, SPAN(""), LIFE), REDIS_ERROR_NONE);
     for (unsigned i = 0; i < 20; i++)
         assert_int_equal(get(there, i).result, CACHE_LOOKUP_FAILED);
     assert_false(cache_redis_is_up(here));
     assert_false(put(here, 1, SPAN("x"), LIFE));
-    settle(here);
-    settle(there);
-    struct cache_redis_counts counts = counts_of(here);
+    cache_call_settle(&world, here);
+    cache_call_settle(&world, there);
+    struct cache_redis_counts counts = cache_call_counts(here);
     assert_int_equal(counts.writes, counts.written + counts.dropped_busy + counts.dropped_down);
     assert_int_equal(counts.written, 0);
     assert_true(counts.failed > 0);
@@ -505,7 +429,7 @@ static void dead_server(void **state)
     (void)state;
     begin(&(struct cache_redis_options){0});
     assert_true(put(here, 1, SPAN("one"), LIFE));
-    settle(here);
+    cache_call_settle(&world, here);
     redis_server_signal(&server, SIGKILL);
     while (cache_redis_is_up(here))
         loop_turn(world.loop, true);
@@ -513,7 +437,7 @@ static void dead_server(void **state)
     struct found f = get(here, 1);
     assert_int_equal(f.result, CACHE_LOOKUP_FAILED);
     assert_int_equal(f.lookup.error, REDIS_ERROR_LOST);
-    assert_int_equal(counts_of(here).dropped_down, 1);
+    assert_int_equal(cache_call_counts(here).dropped_down, 1);
     redis_server_restart(&server);
     while (!is_greeted())
         loop_turn(world.loop, true);
@@ -539,9 +463,9 @@ static void no_store(void **state)
     assert_int_equal(f.result, CACHE_LOOKUP_FAILED);
     assert_int_equal(f.lookup.error, REDIS_ERROR_LOST);
     assert_int_equal(dropped.ends, 0);
-    assert_int_equal(lease(here, 1, LIFE, &l), CACHE_LEASE_FAILED);
+    assert_int_equal(cache_call_lease(&world, here, 1, LIFE, &l), CACHE_LEASE_FAILED);
     cache_redis_release(here, &l.lease);
-    assert_int_equal(purge(here, CACHE_SCOPE_ALL, SPAN(""), LIFE), REDIS_ERROR_LOST);
+    assert_int_equal(cache_call_purge(&world, here, CACHE_SCOPE_ALL, SPAN(""), LIFE), REDIS_ERROR_LOST);
     assert_true(is_purged(here, "m", "c", loop_wall(world.loop))); /* here at least */
     store.redis = world.redis;
     assert_int_equal(get(here, 1).result, CACHE_LOOKUP_ABSENT);
