@@ -470,13 +470,13 @@ static void detach(struct worker *worker, void *arg)
 
 /* Files are read now so that what is wrong with them is said with their lines, and not only when somebody is turned
  * away. */
-static bool prepare(const void *settings, struct report *report)
+static bool prepare(const void *settings, bool offline, struct report *report)
 {
     const struct authenticate_settings *ours = settings;
     size_t errors = report->errors;
     for (size_t i = 0; i < ours->method_count; i++) {
         const struct api_keys_settings *api_keys = ours->methods[i].api_keys;
-        if (api_keys && access(api_keys->file.ptr, F_OK) == 0)
+        if (api_keys && !offline && access(api_keys->file.ptr, F_OK) == 0)
             keys_unref(keys_load(api_keys->file.ptr, report));
     }
     return report->errors == errors;

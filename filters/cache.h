@@ -120,7 +120,7 @@ struct cache_instance {
 void *cache_attach(struct worker *worker, const void *given, struct span name, void *previous);
 void cache_detach(struct worker *worker, void *detached);
 void cache_collect(struct worker *worker, void *collected, struct span name);
-bool cache_prepare(const void *given, struct report *report);
+bool cache_prepare(const void *given, bool offline, struct report *report);
 /* The naming digest under the keys in force. */
 struct crypto_mac *cache_mac(struct cache_instance *instance);
 /* Whether the shared store is worth asking now. */

@@ -1,29 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "filters/cache.h"
+#include "gateway/secret_file.h"
 
 /* ---- what is checked when a configuration is loaded ---- */
 
-/* Longest file of keys: each line is at most some 80 bytes. */
-#define KEYS_FILE_MOST 65536
-
-bool cache_prepare(const void *given, struct report *report)
+bool cache_prepare(const void *given, bool offline, struct report *report)
 {
     const struct cache_settings *settings = given;
     const struct cache_seal_keys *keys = settings->seal ? settings->seal->keys : NULL;
-    if (!keys)
-        return true;
-    FILE *file = fopen(keys->file.ptr, "re");
-    if (!file) /* the settings table says so, unless files are not to be looked at */
-        return true;
     struct buffer text = {0};
-    char *room = buffer_reserve(&text, KEYS_FILE_MOST);
-    buffer_commit(&text, fread(room, 1, KEYS_FILE_MOST, file));
-    (void)fclose(file);
+    const char *reason;
+    if (!keys || offline || access(keys->file.ptr, F_OK) != 0) /* the settings table says so */
+        return true;
+    if (!secret_file_read(keys->file, true, &text, &reason)) {
+        report_error(report, settings_place(&keys->settings, "file"), "the file cannot be used: %s", reason);
+        return false;
+    }
     struct cache_keys *read = cache_keys_parse(keys->file, buffer_span(&text), report);
     buffer_wipe(&text);
     cache_keys_destroy(read);

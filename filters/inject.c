@@ -40,8 +40,9 @@ static bool read_profiles(const struct inject_settings *settings, bool check, st
     return good;
 }
 
-static bool prepare(const void *settings, struct report *report)
+static bool prepare(const void *settings, bool offline, struct report *report)
 {
+    (void)offline; /* profiles are for other machines, and always checked so */
     const struct inject_settings *inject = settings;
     struct inject_profile *profiles = memory_array(inject->profile_count, sizeof(*profiles));
     bool good = read_profiles(inject, true, report, profiles);

@@ -72,9 +72,11 @@ struct filter_type {
 
     /*
      * Once per instance when a snapshot is built, before any worker sees it: cross-checks that the settings table
-     * cannot express. Problems go to `report` with the place of the settings; returns false when there was one.
+     * cannot express. `offline`: the settings are somebody else's, for another machine; no file they name is opened,
+     * for what this one holds is not theirs to learn. Problems go to `report` with the place of the settings; returns
+     * false when there was one.
      */
-    bool (*prepare)(const void *settings, struct report *report);
+    bool (*prepare)(const void *settings, bool offline, struct report *report);
     /*
      * Once per worker and named instance. `previous` is the instance of the same name and type from the snapshot
      * before, or NULL; the new one takes over what it wants from it (detach is then called for the old one with its

@@ -41,7 +41,7 @@ static void build_instances(struct builder *b)
         use->settings = variant->value;
         use->index = snapshot->instance_count++;
         if (use->type && use->type->prepare)
-            (void)use->type->prepare(use->settings, b->report);
+            (void)use->type->prepare(use->settings, b->offline, b->report);
     }
 }
 

@@ -73,6 +73,31 @@ def test_missing_secret_is_an_error(config):
     assert postern("check", "--offline", config(), env=environment).returncode == 0
 
 
+@pytest.mark.parametrize("filters", [
+    {"known": {"type": "authenticate", "methods": [{"api_keys": {"file": "PATH"}}]}},
+    {"kept": {"type": "cache", "store": "shared", "rules": [{"operations": ["embeddings"]}], "seal": {"keys": {"file": "PATH"}}}},
+], ids=["keys", "seal"])
+def test_offline_opens_no_file(config, tmp_path, filters):
+    """An injector checks texts of others so: what its own files hold is not theirs to learn, and a pipe would hold it for ever."""
+    secret, pipe = tmp_path / "secret", tmp_path / "pipe"
+    secret.write_text('{"canary-of-a-file": 1}\n')
+    os.mkfifo(pipe)
+
+    def naming(path):
+        def edit(whole):
+            if "kept" in filters:
+                whole["stores"] = [{"name": "shared", "redis": {"url": "redis://127.0.0.1:1"}}]
+            whole["filters"] = json.loads(json.dumps(filters).replace("PATH", str(path)))
+            whole["listeners"][0]["filters"] = list(filters)
+        return config(edit)
+
+    for path in (secret, pipe):
+        done = postern("check", "--offline", naming(path), env=ENVIRONMENT)
+        assert done.returncode == 0, done.stderr
+        done = postern("check", naming(path), env=ENVIRONMENT)
+        assert done.returncode == 1 and str(tmp_path) in done.stdout + done.stderr, done
+
+
 def test_open_listener_needs_a_word(config):
     """Not loopback and nobody authenticates: that must be meant."""
     path = config(lambda whole: whole["listeners"][0].update(address="0.0.0.0:4610"))
