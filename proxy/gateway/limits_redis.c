@@ -55,13 +55,18 @@ static size_t key_bytes(const struct limits_reservation *r)
     return bytes;
 }
 
+/* In ms, as text: it goes with each request. */
+#define RECORD_LIFE SPAN("3600000")
+#define STONE_LIFE  SPAN("60000")
+_Static_assert(LIMITS_RECORD_LIFE == 3600000 * CLOCK_MS && LIMITS_STONE_LIFE == 60000 * CLOCK_MS, "the same");
+
 /* The record, its id and how long it is kept, then the keys. */
-static void begin(const struct limits_reservation *r, unsigned g, uint64_t life, struct limits_words *words)
+static void begin(const struct limits_reservation *r, unsigned g, struct span life, struct limits_words *words)
 {
     const struct group *group = &r->group[g];
     limits_words_begin(r->store, words, group->parts, key_bytes(r));
     limits_words_record(words, group->tag, r->call->id, g);
-    limits_words_number(words, life / 1000);
+    limits_words_text(words, life);
 }
 
 static void add_key(const struct limits_reservation *r, unsigned i, struct limits_words *words)
@@ -73,7 +78,7 @@ static void add_key(const struct limits_reservation *r, unsigned i, struct limit
 static void send_settlement(struct limits_reservation *r, unsigned g, bool give_back)
 {
     struct limits_words words;
-    begin(r, g, LIMITS_STONE_LIFE, &words);
+    begin(r, g, STONE_LIFE, &words);
     for (unsigned i = 0; i < r->call->count; i++) {
         if (r->share[i].group != g)
             continue;
@@ -238,7 +243,7 @@ static bool ask(struct limits_reservation *r, unsigned g)
     struct limits_redis *store = r->store;
     struct group *group = &r->group[g];
     struct limits_words words;
-    begin(r, g, LIMITS_RECORD_LIFE, &words);
+    begin(r, g, RECORD_LIFE, &words);
     if (!redis_is_up(store->redis->redis, words.key[0]))
         return false;
     for (unsigned i = 0; i < r->call->count; i++) {
@@ -342,7 +347,7 @@ static void renew_group(struct limits_reservation *r, unsigned g)
 {
     struct group *group = &r->group[g];
     struct limits_words words;
-    begin(r, g, LIMITS_RECORD_LIFE, &words);
+    begin(r, g, RECORD_LIFE, &words);
     limits_words_number(&words, LIMITS_LEASE);
     for (unsigned i = 0; i < r->call->count; i++) {
         const struct limits_part *part = &r->call->parts[i];

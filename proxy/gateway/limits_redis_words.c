@@ -42,6 +42,11 @@ static void argument(struct limits_words *words, struct span text)
 
 void limits_words_number(struct limits_words *words, uint64_t number)
 {
+    static const char digits[] = "0123456789";
+    if (number < 10) {
+        argument(words, span_of(&digits[number], 1));
+        return;
+    }
     argument(words, take(words, (size_t)(decimal_write(words->bytes, number, 0) - words->bytes)));
 }
 
@@ -131,7 +136,8 @@ static void period(struct limits_words *words, const struct limit_law *law, uint
         limits_words_text(words, SPAN("0"));
         return;
     case LIMIT_CONCURRENCY:
-        limits_words_number(words, LIMITS_LEASE);
+        limits_words_text(words, SPAN("60000000"));
+        _Static_assert(LIMITS_LEASE == 60000000, "as it is written");
         return;
     case LIMIT_ROLLING:
         limits_words_number(words, law->period / (LIMIT_SLICES - 1));

@@ -242,7 +242,7 @@ void redis_ask(struct redis *redis, struct list *list, struct redis_call *call, 
     assert(argc >= 1 && argc <= REDIS_ARGUMENTS);
     struct redis_request *request = redis_request_create(redis);
     request->slot = slot_of(redis, key);
-    request->command = redis_command_format(argv, argc);
+    redis_command_format(&request->command, argv, argc);
     start(redis, list, call, request, deadline);
 }
 
@@ -263,7 +263,7 @@ void redis_eval(struct redis *redis, struct list *list, struct redis_call *call,
     struct redis_request *request = redis_request_create(redis);
     request->slot = key_count ? slot_of(redis, keys[0]) : REDIS_ANY_SLOT;
     request->script = script;
-    request->command = redis_command_format(argv, 3 + key_count + arg_count);
+    redis_command_format(&request->command, argv, 3 + key_count + arg_count);
     start(redis, list, call, request, deadline);
 }
 

@@ -33,7 +33,7 @@ static void load_script(struct redis_node *node, const struct redis_script *scri
     const struct span argv[] = {SPAN("SCRIPT"), SPAN("LOAD"), script->text};
     struct redis_request *load = redis_request_create(node->redis);
     load->internal = script_loaded;
-    load->command = redis_command_format(argv, 3);
+    redis_command_format(&load->command, argv, 3);
     redis_node_push(node, load);
     node->redis->counters.script_loads++;
     struct redis_loaded *place = NULL;

@@ -52,7 +52,7 @@ static void ask(struct redis *redis)
     const struct span sentinel[] = {SPAN("SENTINEL"), SPAN("GET-MASTER-ADDR-BY-NAME"), redis->options.master};
     struct redis_request *request = redis_request_create(redis);
     bool is_cluster = redis->options.mode == REDIS_CLUSTER;
-    request->command = redis_command_format(is_cluster ? cluster : sentinel, is_cluster ? 2 : 3);
+    redis_command_format(&request->command, is_cluster ? cluster : sentinel, is_cluster ? 2 : 3);
     request->internal = found;
     redis->search = request;
     redis->counters.refreshes++;

@@ -11,7 +11,7 @@ static void push(struct redis_node *node, const struct span *argv, unsigned argc
     struct redis_request *request = redis_request_create(node->redis);
     request->internal = internal;
     request->secret = secret;
-    request->command = redis_command_format(argv, argc);
+    redis_command_format(&request->command, argv, argc);
     redis_node_push(node, request);
 }
 

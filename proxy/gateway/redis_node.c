@@ -332,7 +332,7 @@ static void push_asking(struct redis_node *node)
 {
     static const struct span argv[] = {SPAN_INIT("ASKING")};
     struct redis_request *request = redis_request_create(node->redis);
-    request->command = redis_command_format(argv, 1);
+    redis_command_format(&request->command, argv, 1);
     redis_node_push(node, request);
 }
 

@@ -5,6 +5,8 @@
 
 #include <hiredis/hiredis.h>
 
+#include "base/buffer.h"
+#include "base/decimal.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -19,6 +21,10 @@ typedef size_t element_count;
 typedef int element_count;
 #endif
 
+/* Numbers in an array that is read without hiredis, and digits in each, which fit whatever they are. */
+#define PLAIN_NUMBERS 32
+#define PLAIN_DIGITS  18
+
 struct redis_reader {
     redisReader *parser;
     size_t most;
@@ -26,6 +32,10 @@ struct redis_reader {
     struct arena arena;
     bool has_value;
     const char *why;
+    struct buffer plain; /* not shown to hiredis yet */
+    bool handed;         /* hiredis has the beginning of an answer, or more answers */
+    struct redis_value number;
+    struct redis_value numbers[PLAIN_NUMBERS];
 };
 
 /* ---- values, made as hiredis finds them ---- */
@@ -140,6 +150,58 @@ static const redisReplyObjectFunctions makers = {
 #endif
 };
 
+/* ---- numbers, and flat arrays of them ---- */
+
+/*
+ * Scripts answer with nothing else, and a busy connection carries hardly anything but answers of scripts. What is not
+ * exactly of this kind and complete is left to hiredis, good or bad, so there is one judge of the protocol.
+ */
+
+/* A number without leading zeros and its line end; returns what follows it, NULL: not plain. */
+static const char *plain_number(const char *at, const char *end, int64_t *ret)
+{
+    bool minus = at < end && *at == '-';
+    const char *first = at += minus;
+    int64_t number = 0;
+    while (at < end && *at >= '0' && *at <= '9' && at - first < PLAIN_DIGITS)
+        number = number * 10 + (*at++ - '0');
+    if (at == first || (*first == '0' && (minus || at - first > 1)) || end - at < 2 || at[0] != '\r' || at[1] != '\n')
+        return NULL;
+    *ret = minus ? -number : number;
+    return at + 2;
+}
+
+static const char *plain_integer(const char *at, const char *end, struct redis_value *value)
+{
+    if (at == end || *at != ':')
+        return NULL;
+    value->kind = REDIS_INTEGER;
+    return plain_number(at + 1, end, &value->integer);
+}
+
+static const struct redis_value *next_plain(struct redis_reader *reader)
+{
+    struct span bytes = buffer_span(&reader->plain);
+    const char *start = bytes.ptr, *end = start + bytes.len, *at;
+    struct redis_value *value = &reader->number;
+    int64_t count;
+    if (bytes.len && *start == '*') {
+        at = plain_number(start + 1, end, &count);
+        if (!at || count < 1 || count > PLAIN_NUMBERS)
+            return NULL;
+        for (int64_t i = 0; at && i < count; i++)
+            at = plain_integer(at, end, &reader->numbers[i]);
+        value->kind = REDIS_ARRAY;
+        value->items = reader->numbers;
+        value->count = (size_t)count;
+    } else
+        at = plain_integer(start, end, value);
+    if (!at)
+        return NULL;
+    buffer_consume(&reader->plain, (size_t)(at - start));
+    return value;
+}
+
 /* ---- reading ---- */
 
 struct redis_reader *redis_reader_create(size_t most)
@@ -163,17 +225,34 @@ void redis_reader_destroy(struct redis_reader *reader)
     if (!reader)
         return;
     redisReaderFree(reader->parser);
+    buffer_finish(&reader->plain);
     arena_finish(&reader->arena);
     free(reader);
 }
 
 bool redis_reader_feed(struct redis_reader *reader, struct span bytes)
 {
-    if (reader->parser->len - reader->parser->pos + bytes.len > reader->most + LOOP_SCRATCH) {
+    size_t before = reader->parser->len - reader->parser->pos + buffer_len(&reader->plain);
+    if (before + bytes.len > reader->most + LOOP_SCRATCH) {
         reader->why = "an answer too large";
         return false;
     }
-    return redisReaderFeed(reader->parser, bytes.ptr, bytes.len) == REDIS_OK;
+    if (reader->handed)
+        return redisReaderFeed(reader->parser, bytes.ptr, bytes.len) == REDIS_OK;
+    buffer_append(&reader->plain, bytes);
+    return true;
+}
+
+/* Until it has no more than whole answers, hiredis is shown everything. */
+static bool hand_over(struct redis_reader *reader)
+{
+    struct span rest = buffer_span(&reader->plain);
+    if (rest.len == 0)
+        return true;
+    bool taken = redisReaderFeed(reader->parser, rest.ptr, rest.len) == REDIS_OK;
+    buffer_consume(&reader->plain, rest.len);
+    reader->handed = true;
+    return taken;
 }
 
 enum redis_read redis_reader_next(struct redis_reader *reader, const struct redis_value **ret)
@@ -183,8 +262,13 @@ enum redis_read redis_reader_next(struct redis_reader *reader, const struct redi
         reader->has_value = false;
         reader->elements = 0;
     }
+    const struct redis_value *plain = reader->handed ? NULL : next_plain(reader);
+    if (plain) {
+        *ret = plain;
+        return REDIS_READ_VALUE;
+    }
     void *value = NULL;
-    if (redisReaderGetReply(reader->parser, &value) != REDIS_OK) {
+    if (!hand_over(reader) || redisReaderGetReply(reader->parser, &value) != REDIS_OK) {
         if (!*reader->why)
             reader->why = reader->parser->errstr;
         return REDIS_READ_BAD;
@@ -197,6 +281,7 @@ enum redis_read redis_reader_next(struct redis_reader *reader, const struct redi
         reader->why = "an answer too large";
         return REDIS_READ_BAD;
     }
+    reader->handed = reader->parser->pos < reader->parser->len;
     reader->has_value = true;
     *ret = value;
     return REDIS_READ_VALUE;
@@ -212,26 +297,27 @@ const char *redis_reader_error(const struct redis_reader *reader)
 /* "$123\r\n" and "*3\r\n"; returns what follows it. */
 static char *put_count(char *at, char mark, size_t count)
 {
-    char digits[20];
-    unsigned len = 0;
-    do
-        digits[len++] = (char)('0' + count % 10);
-    while (count /= 10);
     *at++ = mark;
-    while (len)
-        *at++ = digits[--len];
+    if (count < 10)
+        *at++ = (char)('0' + count);
+    else
+        at = decimal_write(at, count, 0);
     *at++ = '\r';
     *at++ = '\n';
     return at;
 }
 
-struct redis_command redis_command_format(const struct span *argv, unsigned argc)
+void redis_command_format(struct redis_command *command, const struct span *argv, unsigned argc)
 {
     size_t room = COUNT_ROOM;
     for (unsigned i = 0; i < argc; i++)
         room += COUNT_ROOM + argv[i].len;
-    char *bytes = memory_alloc(room);
-    char *at = put_count(bytes, '*', argc);
+    if (room > command->room) {
+        free(command->bytes);
+        command->bytes = memory_alloc(room);
+        command->room = room;
+    }
+    char *at = put_count(command->bytes, '*', argc);
     for (unsigned i = 0; i < argc; i++) {
         at = put_count(at, '$', argv[i].len);
         if (argv[i].len)
@@ -240,7 +326,7 @@ struct redis_command redis_command_format(const struct span *argv, unsigned argc
         *at++ = '\r';
         *at++ = '\n';
     }
-    return (struct redis_command){.bytes = bytes, .len = (size_t)(at - bytes)};
+    command->len = (size_t)(at - command->bytes);
 }
 
 void redis_command_free(struct redis_command *command, bool secret)

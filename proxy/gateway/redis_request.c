@@ -13,18 +13,21 @@
 #include "base/memory.h"
 #include "net/watch.h"
 
-/* Records kept for the next commands. */
+/* Records kept for the next commands, and what each may keep of its command's memory. */
 #define SPARE_MOST 256
+#define SPARE_ROOM 2048
 
 struct redis_request *redis_request_create(struct redis *redis)
 {
     struct redis_request *request = LIST_FIRST(&redis->spare, struct redis_request, link);
+    struct redis_command command = {0};
     if (request) {
         list_remove(&request->link);
         redis->spare_count--;
+        command = request->command;
     } else
         request = memory_alloc(sizeof(*request));
-    *request = (struct redis_request){.redis = redis, .slot = REDIS_ANY_SLOT};
+    *request = (struct redis_request){.redis = redis, .slot = REDIS_ANY_SLOT, .command = command};
     return request;
 }
 
@@ -33,7 +36,8 @@ void redis_request_free(struct redis_request *request)
     struct redis *redis = request->redis;
     redis_request_take(request);
     list_remove(&request->due);
-    redis_command_free(&request->command, request->secret);
+    if (request->secret || request->command.room > SPARE_ROOM || redis->spare_count >= SPARE_MOST)
+        redis_command_free(&request->command, request->secret);
     if (redis->spare_count < SPARE_MOST) {
         list_prepend(&redis->spare, &request->link);
         redis->spare_count++;

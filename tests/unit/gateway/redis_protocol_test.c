@@ -110,6 +110,56 @@ static void answers_are_read_wherever_they_are_cut(void **state)
         }
 }
 
+/* Numbers are read without hiredis unless it has something already: it makes no difference, good or bad. */
+static void numbers_are_read_in_one_way(void **state)
+{
+    (void)state;
+    static const char *const wires[] = {
+        ":1\r\n",
+        ":-1\r\n",
+        ":-0\r\n",
+        ":00\r\n",
+        ":01\r\n",
+        ":-01\r\n",
+        ":-\r\n",
+        ":\r\n",
+        ":+1\r\n",
+        ": 1\r\n",
+        ":1\n",
+        ":1\r:",
+        ":999999999999999999\r\n",
+        ":1000000000000000000\r\n",
+        ":9223372036854775808\r\n",
+        ":-9223372036854775808\r\n",
+        "*1\r\n:5\r\n",
+        "*0\r\n:5\r\n",
+        "*01\r\n:5\r\n",
+        "*-1\r\n:5\r\n",
+        "*1\r\n$1\r\n5\r\n",
+        "*2\r\n:1\r\n:2\r\n*2\r\n:3\r\n+x\r\n:4\r\n",
+        "*2\r\n:1\r\n:2",
+        "*2\r\n:1\r\n:2x\r\n",
+        "*2\r\n:1\r\n*1\r\n:2\r\n:3\r\n",
+        "*33\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:"
+        "1\r\n:1\r\n:1\r\n"
+        ":1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n:2\r\n:3\r\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wires); i++)
+        for (size_t cut = 0; cut <= strlen(wires[i]); cut++) {
+            struct buffer ours = {0}, theirs = {0}, behind = {0};
+            buffer_append(&behind, SPAN("+first\r\n"));
+            buffer_append(&behind, span_str(wires[i]));
+            read_cut(span_str(wires[i]), cut, MOST, &ours);
+            read_cut(buffer_span(&behind), buffer_len(&behind), MOST, &theirs);
+            if (!span_equal(buffer_span(&ours), span_skip(buffer_span(&theirs), strlen("+first\n"))))
+                fail_msg("%zu cut at %zu: %.*s, hiredis: %.*s", i, cut, SPAN_ARG(buffer_span(&ours)),
+                         SPAN_ARG(buffer_span(&theirs)));
+            buffer_finish(&ours);
+            buffer_finish(&theirs);
+            buffer_finish(&behind);
+        }
+}
+
 /* A server that announces half a gigabyte gets no more of our memory than one answer may have. */
 static void an_endless_string_is_refused(void **state)
 {
@@ -169,7 +219,8 @@ static void commands_are_written(void **state)
 {
     (void)state;
     const struct span argv[] = {SPAN("SET"), SPAN("a b\r\n"), SPAN(""), span_of("\0x", 2)};
-    struct redis_command command = redis_command_format(argv, 4);
+    struct redis_command command = {0};
+    redis_command_format(&command, argv, 4);
     const struct span wanted = SPAN("*4\r\n$3\r\nSET\r\n$5\r\na b\r\n\r\n$0\r\n\r\n$2\r\n\0x\r\n");
     assert_true(span_equal(span_of(command.bytes, command.len), wanted));
     redis_command_free(&command, true);
@@ -254,6 +305,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_read_wherever_they_are_cut),
+        cmocka_unit_test(numbers_are_read_in_one_way),
         cmocka_unit_test(an_endless_string_is_refused),
         cmocka_unit_test(many_small_strings_in_one_answer_are_refused),
         cmocka_unit_test(the_limit_counts_per_answer),
