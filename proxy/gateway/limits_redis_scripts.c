@@ -72,10 +72,12 @@ static const char rolling_text[] = "local function rolling_read(v, number)\n"
                                    "  return table.concat(words, ' ')\n"
                                    "end\n";
 
-/* All is looked at before anything is written. */
+/*
+ * All is looked at before anything is written. The record goes first then: when it is there, this has been settled
+ * before, or a server without memory refuses all of it.
+ */
 static const char reserve_text[] =
     "local record, id, life = KEYS[1], ARGV[1], ARGV[2]\n"
-    "if redis.call('EXISTS', record) == 1 then return {2, now} end\n"
     "local out, marks, new, lives, granted = {1, now}, {}, {}, {}, true\n"
     "for i = 1, #KEYS - 1 do\n"
     "  local key, kind = KEYS[i + 1], tonumber(ARGV[4 * i - 1])\n"
@@ -133,6 +135,7 @@ static const char reserve_text[] =
     "  out[1] = 0\n"
     "  return out\n"
     "end\n"
+    "if not redis.call('SET', record, table.concat(marks, ';'), 'PX', life, 'NX') then return {2, now} end\n"
     "for key, value in pairs(new) do\n"
     "  if type(value) == 'string' then\n"
     "    redis.call('SET', key, value, 'PX', lives[key])\n"
@@ -143,7 +146,6 @@ static const char reserve_text[] =
     "    redis.call('PEXPIRE', key, math.ceil(lives[key] / 1000) + 1000)\n"
     "  end\n"
     "end\n"
-    "redis.call('SET', record, table.concat(marks, ';'), 'PX', life)\n"
     "return out\n";
 
 /* The record goes first: from there on a server short of memory lets the rest through. */
