@@ -263,8 +263,10 @@ def case_limits(tools):
     file = chat("json", 2048)
     with Bed(tools, kinds=(servers.Postern,), started=False, size=1100) as bed:
         rows = limits.rows(tools, FOLDER, bed.port, file)
-    columns = ["instr.", "adds instr.", "CPU µs", "adds µs", "requests/s", "of no limits %"]
-    table("limits: user-space instructions (callgrind) and CPU time per JSON request at 64 connections, what they add, throughput", rows, columns)
+    columns = ["instr.", "adds instr.", "CPU µs", "adds µs", "Redis µs", "requests/s", "per core %", "here %"]
+    table("limits: user-space instructions (callgrind) and CPU time per JSON request at 64 connections, what they add; throughput of a core, of "
+          "this machine", rows, columns)
+    table("limits: one decision of the memory store", limits.consumers(FOLDER), ["instr.", "ns"])
 
 
 def case_cache(tools):
