@@ -82,11 +82,11 @@ def body(name, **content):
     return path
 
 
-def chat(name, size, **more):
+def chat(name, size, begin="", **more):
     """A chat request of `size` bytes."""
-    empty = {"model": "gpt-4o", **more, "messages": [{"role": "user", "content": ""}]}
+    empty = {"model": "gpt-4o", **more, "messages": [{"role": "user", "content": begin}]}
     fill = size - len(json.dumps(empty, separators=(",", ":")))
-    return body(name, **{**empty, "messages": [{"role": "user", "content": "Tell me more. " * (fill // 14) + "." * (fill % 14)}]})
+    return body(name, **{**empty, "messages": [{"role": "user", "content": begin + "Tell me more. " * (fill // 14) + "." * (fill % 14)}]})
 
 
 def table(title, rows, columns):
@@ -270,12 +270,18 @@ def case_limits(tools):
 
 
 def case_cache(tools):
-    """An answer from memory, beside nginx's proxy_cache; a miss."""
-    file = chat("json", 2048)
-    with Bed(tools, kinds=(servers.Postern,), started=False, size=1100) as bed:
-        rows = cache.rows(tools, FOLDER, bed.port, file)
-    table("cache: CPU time per JSON request of 2 KiB, and user-space instructions (callgrind; SHA-256 without the CPU's own instructions)",
-          rows, ["CPU µs", "instr."])
+    """What an answer that is kept costs, beside nginx's; what one that is not adds."""
+    file = chat("cache", 2048, "Question 00000000. ", temperature=0)
+    files = {"JSON": file, "stream": body("cache-stream", **json.loads(file.read_text()), stream=True)}
+    with Bed(tools, kinds=(cache.Keeping, cache.NginxKeeping), size=2048, chunks=50, interval=1) as bed:
+        table("kept answers from memory, 2 KB in, 32 connections: CPU µs per request; 2 KB of JSON, its 50 events, and as events what came as JSON",
+              interleaved(bed, lambda server: cache.hits(tools, server, files, costed)), cache.HIT_COLUMNS)
+    with Bed(tools, kinds=cache.LEVELS, size=2048) as bed:
+        columns, rows = cache.levels(tools, bed, files["JSON"], costed, interleaved)
+    table(f"where answers of 2 KB come from, {cache.ENTRIES:,} of them in turn, 32 connections: CPU µs per request", rows, columns)
+    with Bed(tools, kinds=(cache.Passing, cache.Keeping, cache.NginxKeeping), started=False, size=2048) as bed:
+        rows = cache.instructions(tools, bed, files)
+    table("user-space instructions (callgrind, which has no SHA instructions) per request", rows, ["instr.", "OpenSSL", "others", "adds"])
 
 
 CASES = {name[len("case_"):]: function for name, function in list(globals().items()) if name.startswith("case_")}

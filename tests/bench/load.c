@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load PORT PATH BODY_FILE CONNECTIONS REQUESTS [hold]: the asking side of the benchmarks over HTTP/1.1. Each
- * connection sends its next request when the answer to the last has come (a closed loop) until REQUESTS are done.
- * Prints one JSON object: requests, errors, seconds, latencies in µs (p50, p99), and for streams the events and how
- * long each took from the upstream's write to here.
+ * load PORT PATH BODY_FILE CONNECTIONS REQUESTS [hold | vary FIRST COUNT]: the asking side of the benchmarks over
+ * HTTP/1.1. Each connection sends its next request when the answer to the last has come (a closed loop) until REQUESTS
+ * are done. Prints one JSON object: requests, errors, seconds, latencies in µs (p50, p99), and for streams the events
+ * and how long each took from the upstream's write to here.
  *
  * With `hold`, REQUESTS streams are only begun: when each has had its first event, "ready" is printed, and the process
  * stays until its standard input ends. Memory is measured meanwhile.
+ *
+ * With `vary`, the eight zeros in the body become a number: FIRST, FIRST + 1 ..., COUNT of them in turn.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,12 +28,14 @@
 
 #define SCRATCH (1 << 18)
 #define TAIL    8 /* bytes kept of what was read before, to find marks that are split */
+#define DIGITS  8
 
 enum progress { IN_HEAD, IN_LENGTH, IN_CHUNKS };
 
 struct connection {
     int fd;
     size_t sent; /* of the request */
+    size_t number;
     bool wants_write, begun;
     enum progress progress;
     size_t left;
@@ -51,6 +55,8 @@ static struct sockaddr_in server;
 static int epoll_fd;
 static char *request;
 static size_t request_len, to_send, done, errors, first_events;
+static char *varied; /* the digits in the request, NULL: it is always the same */
+static size_t vary_first, vary_count, vary_next;
 static struct samples latencies, delays;
 
 static uint64_t now(void)
@@ -125,8 +131,16 @@ static void connect_to(struct connection *c)
     c->wants_write = false;
 }
 
+static void write_number(size_t number)
+{
+    for (size_t i = DIGITS; i-- > 0; number /= 10)
+        varied[i] = (char)('0' + number % 10);
+}
+
 static void send_more(struct connection *c)
 {
+    if (varied)
+        write_number(c->number);
     ssize_t n = write(c->fd, request + c->sent, request_len - c->sent);
     c->sent += n > 0 ? (size_t)n : 0;
     bool more = c->sent < request_len;
@@ -146,6 +160,8 @@ static void ask(struct connection *c)
     c->progress = IN_HEAD;
     c->begun = false;
     c->started = now();
+    if (varied)
+        c->number = vary_first + vary_next++ % vary_count;
     send_more(c);
 }
 
@@ -265,6 +281,17 @@ static void turn(void)
     }
 }
 
+static void vary(const char *first, const char *count)
+{
+    varied = memmem(request, request_len, "00000000", DIGITS);
+    vary_first = strtoul(first, NULL, 10);
+    vary_count = strtoul(count, NULL, 10);
+    if (!varied || vary_count == 0) {
+        fprintf(stderr, "vary: no eight zeros in the body, or a count of none\n");
+        exit(2);
+    }
+}
+
 static void hold(size_t streams)
 {
     while (first_events < streams)
@@ -279,7 +306,7 @@ static void hold(size_t streams)
 int main(int argc, char **argv)
 {
     if (argc < 6) {
-        fprintf(stderr, "usage: load PORT PATH BODY_FILE CONNECTIONS REQUESTS [hold]\n");
+        fprintf(stderr, "usage: load PORT PATH BODY_FILE CONNECTIONS REQUESTS [hold | vary FIRST COUNT]\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
@@ -289,6 +316,8 @@ int main(int argc, char **argv)
     make_request(argv[2], argv[3]);
     size_t count = strtoul(argv[4], NULL, 10), requests = strtoul(argv[5], NULL, 10);
     to_send = requests;
+    if (argc == 9)
+        vary(argv[7], argv[8]);
     epoll_fd = epoll_create1(0);
     struct connection *connections = calloc(count, sizeof(*connections));
     if (!connections)
@@ -298,7 +327,7 @@ int main(int argc, char **argv)
     uint64_t started = now();
     for (size_t i = 0; i < count; i++)
         ask(&connections[i]);
-    if (argc > 6) {
+    if (argc == 7) {
         hold(requests);
         return 0;
     }

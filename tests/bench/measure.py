@@ -23,14 +23,18 @@ def compile_tools(folder):
         compile_tool(folder, name)
 
 
-def cpu_microseconds(server):
-    """CPU time of all threads of a server since they began."""
+def process_microseconds(pid):
+    """CPU time of all threads of a process since they began."""
     total = 0
-    for pid in server.processes():
-        for task in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError):
-                total += int(task.read_text().split()[0])
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):
+            total += int(task.read_text().split()[0])
     return total / 1000
+
+
+def cpu_microseconds(server):
+    """The same for all processes of a server."""
+    return sum(map(process_microseconds, server.processes()))
 
 
 def memory_kib(server):
@@ -56,8 +60,10 @@ class Tools:
     def load_command(self, port, body, connections, requests):
         return pinned(LOAD_CORE, [str(self.folder / "load"), str(port), "/v1/chat/completions", str(body), str(connections), str(requests)])
 
-    def load(self, port, body, connections, requests):
-        done = subprocess.run(self.load_command(port, body, connections, requests), capture_output=True, text=True)
+    def load(self, port, body, connections, requests, vary=None):
+        """`vary`: (first, count) of the numbers that take the place of the body's eight zeros in turn."""
+        more = ["vary", *map(str, vary)] if vary else []
+        done = subprocess.run([*self.load_command(port, body, connections, requests), *more], capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"load: {done.stdout} {done.stderr}")
         return json.loads(done.stdout)
@@ -122,6 +128,22 @@ def counted(folder):
     for path in folder.glob("callgrind.*"):
         found = re.findall(r"^(?:totals|summary): (\d+)", path.read_text(), re.MULTILINE)
         total += int(found[-1]) if found else 0
+    return total
+
+
+def counted_object(folder, name):
+    """The part of it that was spent in objects (libraries) whose path holds `name`, without what they called."""
+    total = 0
+    for path in folder.glob("callgrind.*"):
+        paths, inside, called = {}, False, False
+        for line in path.read_text().splitlines():
+            found = re.match(r"(c?ob)=\((\d+)\)(?: (.*))?", line)
+            if found:
+                paths.setdefault(found[2], found[3])
+                inside = name in (paths[found[2]] or "") if found[1] == "ob" else inside
+            elif re.match(r"[-+*\d]", line):
+                total += int(line.split()[-1]) if inside and not called else 0
+            called = line.startswith("calls=")
     return total
 
 

@@ -139,6 +139,8 @@ class Postern(Server):
 class Nginx(Server):
     name = "nginx"
     program = "nginx"
+    # What a case adds to the configuration, {folder} in it being the server's.
+    in_http = in_location = ""
 
     def command(self, alone):
         scheme = "https" if self.tls else "http"
@@ -154,9 +156,10 @@ http {{
     client_body_temp_path {self.folder}/b; proxy_temp_path {self.folder}/p; fastcgi_temp_path {self.folder}/f;
     uwsgi_temp_path {self.folder}/u; scgi_temp_path {self.folder}/s;
     upstream u {{ server 127.0.0.1:{self.upstream}; keepalive {CONNECTIONS}; keepalive_requests 100000000; }}
+    {self.in_http.format(folder=self.folder)}
     server {{
         listen 127.0.0.1:{self.h1} backlog=16384; listen 127.0.0.1:{self.h2c} http2 backlog=16384;
-        location / {{ proxy_pass {scheme}://u; proxy_http_version 1.1; proxy_set_header Connection ""; {secure} }}
+        location / {{ proxy_pass {scheme}://u; proxy_http_version 1.1; proxy_set_header Connection ""; {secure} {self.in_location} }}
     }}
 }}
 """

@@ -3,7 +3,7 @@
  * upstream PORT BODY_BYTES CHUNKS INTERVAL_MS: the answering side of the benchmarks, one thread, HTTP/1.1 keep-alive,
  * as little work per request as possible. A request whose body has "stream":true near its beginning gets CHUNKS
  * server-sent events, one per INTERVAL_MS, each in a write of its own and with the time of that write in it ("t",
- * CLOCK_MONOTONIC in µs); any other gets a chat completion padded to BODY_BYTES.
+ * CLOCK_MONOTONIC in µs), then the finish and [DONE]; any other gets a chat completion padded to BODY_BYTES.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -41,6 +41,8 @@ struct connection {
 static int epoll_fd;
 static char *answer;
 static size_t answer_len;
+static char stream_end[EVENT_MAX];
+static size_t stream_end_len;
 static unsigned chunk_count;
 static uint64_t interval;
 /* Streams in the order in which their next event is due: the interval is the same for all. */
@@ -59,6 +61,23 @@ static void die(const char *what)
     exit(1);
 }
 
+/* Words in no order, so that the text is about as compressible as people's. */
+static void make_text(char *to, size_t len)
+{
+    static const char *const words[] = {"the",   "model",  "of",    "a",      "request", "which",  "answers", "for",
+                                        "it",    "with",   "small", "values", "in",      "order",  "to",      "show",
+                                        "that",  "large",  "parts", "are",    "kept",    "where",  "nobody",  "looks",
+                                        "again", "before", "and",   "after",  "each",    "stream", "begins",  "anew"};
+    uint32_t random = 1;
+    for (size_t i = 0; i < len;) {
+        random = random * 1664525 + 1013904223;
+        for (const char *word = words[random >> 27]; *word && i < len;)
+            to[i++] = *word++;
+        if (i < len)
+            to[i++] = ' ';
+    }
+}
+
 static void make_answer(size_t size)
 {
     static const char start[] =
@@ -75,9 +94,18 @@ static void make_answer(size_t size)
                         fixed + pad);
     char *at = answer + head;
     memcpy(at, start, sizeof(start) - 1);
-    memset(at + sizeof(start) - 1, 'x', pad);
+    make_text(at + sizeof(start) - 1, pad);
     memcpy(at + sizeof(start) - 1 + pad, end, sizeof(end) - 1);
     answer_len = (size_t)head + fixed + pad;
+}
+
+static void make_stream_end(void)
+{
+    static const char events[] =
+        "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":"
+        "\"bench\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    stream_end_len =
+        (size_t)snprintf(stream_end, sizeof(stream_end), "%zx\r\n%s\r\n0\r\n\r\n", sizeof(events) - 1, events);
 }
 
 static void drop(struct connection *c)
@@ -111,10 +139,9 @@ static bool put(struct connection *c, const char *bytes, size_t len)
 static bool send_event(struct connection *c)
 {
     char event[EVENT_MAX], chunk[EVENT_MAX + 64];
-    static const char last[] = "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
     if (c->chunks_left == 0) {
         c->streaming = false;
-        return put(c, last, sizeof(last) - 1);
+        return put(c, stream_end, stream_end_len);
     }
     c->chunks_left--;
     int len = snprintf(
@@ -262,6 +289,7 @@ int main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     make_answer(strtoul(argv[2], NULL, 10));
+    make_stream_end();
     chunk_count = (unsigned)strtoul(argv[3], NULL, 10);
     interval = strtoull(argv[4], NULL, 10) * 1000;
     int listener = listen_on(argv[1]);
