@@ -99,6 +99,23 @@ static void cooldown(struct rig *rig)
     assert_string_equal(rig_asked(rig, 3)->host, "east");
 }
 
+/* A reload does not send anybody back to a target that rests. */
+static void cooldown_across_a_reload(struct rig *rig)
+{
+    rig_reply(rig, "east", "HTTP/1.1 429 Too Many\r\nretry-after-ms: 3000\r\ncontent-length: 0\r\n\r\n");
+    rig_reply(rig, "west", GOOD);
+    assert_int_equal(rig_answer(ask(rig, "m"), 0)->head.status, 200);
+    rig_load(rig, &(struct rig_setup){.filters = "more: {type: probe}", .order = "more"});
+    rig_reply(rig, "west", GOOD);
+    assert_int_equal(rig_answer(ask(rig, "m"), 0)->head.status, 200);
+    assert_string_equal(rig_asked(rig, 2)->host, "west");
+    rig_load(rig, &two);
+    rig_pass(rig, 3100 * CLOCK_MS);
+    rig_reply(rig, "east", GOOD);
+    assert_int_equal(rig_answer(ask(rig, "m"), 0)->head.status, 200);
+    assert_string_equal(rig_asked(rig, 3)->host, "east");
+}
+
 /* Our credential was refused: that is no hint to the client that its own is bad. */
 static void refused_credential(struct rig *rig)
 {
@@ -317,6 +334,7 @@ static void slow_request(struct rig *rig)
     }
 CASE(last_answer)
 CASE(cooldown)
+CASE(cooldown_across_a_reload)
 CASE(refused_credential)
 CASE(not_connected)
 CASE(never_connected)
@@ -332,14 +350,23 @@ CASE(slow_request)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status),         cmocka_unit_test(test_last_answer),
-        cmocka_unit_test(test_cooldown),       cmocka_unit_test(test_refused_credential),
-        cmocka_unit_test(test_not_connected),  cmocka_unit_test(test_never_connected),
-        cmocka_unit_test(test_stale),          cmocka_unit_test(test_dies_fresh),
-        cmocka_unit_test(test_stale_streamed), cmocka_unit_test(test_no_credentials),
-        cmocka_unit_test(test_dies_in_head),   cmocka_unit_test(test_dies_in_body),
-        cmocka_unit_test(test_not_http),       cmocka_unit_test(test_silence),
-        cmocka_unit_test(test_stainless),      cmocka_unit_test(test_slow_request),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_last_answer),
+        cmocka_unit_test(test_cooldown),
+        cmocka_unit_test(test_refused_credential),
+        cmocka_unit_test(test_not_connected),
+        cmocka_unit_test(test_never_connected),
+        cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_dies_fresh),
+        cmocka_unit_test(test_stale_streamed),
+        cmocka_unit_test(test_no_credentials),
+        cmocka_unit_test(test_dies_in_head),
+        cmocka_unit_test(test_dies_in_body),
+        cmocka_unit_test(test_not_http),
+        cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_stainless),
+        cmocka_unit_test(test_slow_request),
+        cmocka_unit_test(test_cooldown_across_a_reload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
