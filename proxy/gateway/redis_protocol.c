@@ -25,6 +25,12 @@ typedef int element_count;
 #define PLAIN_NUMBERS 32
 #define PLAIN_DIGITS  18
 
+/*
+ * What hiredis is given at a time. With each answer that it has found it moves what is left to the front: of a whole
+ * read, when many answers come in it, that is some ten times what the answers are.
+ */
+#define PART ((size_t)4096)
+
 struct redis_reader {
     redisReader *parser;
     size_t most;
@@ -230,29 +236,45 @@ void redis_reader_destroy(struct redis_reader *reader)
     free(reader);
 }
 
+/* Bytes of answers that have not been found yet. */
+static size_t unread(const struct redis_reader *reader)
+{
+    return reader->parser->len - reader->parser->pos + buffer_len(&reader->plain);
+}
+
 bool redis_reader_feed(struct redis_reader *reader, struct span bytes)
 {
-    size_t before = reader->parser->len - reader->parser->pos + buffer_len(&reader->plain);
-    if (before + bytes.len > reader->most + LOOP_SCRATCH) {
+    if (unread(reader) + bytes.len > reader->most + LOOP_SCRATCH) {
         reader->why = "an answer too large";
         return false;
     }
-    if (reader->handed)
-        return redisReaderFeed(reader->parser, bytes.ptr, bytes.len) == REDIS_OK;
     buffer_append(&reader->plain, bytes);
     return true;
 }
 
-/* Until it has no more than whole answers, hiredis is shown everything. */
+/* False: there is nothing left. When hiredis does not take it, it says so at the next answer. */
 static bool hand_over(struct redis_reader *reader)
 {
-    struct span rest = buffer_span(&reader->plain);
-    if (rest.len == 0)
-        return true;
-    bool taken = redisReaderFeed(reader->parser, rest.ptr, rest.len) == REDIS_OK;
-    buffer_consume(&reader->plain, rest.len);
+    struct span part = span_take(buffer_span(&reader->plain), PART);
+    if (part.len == 0)
+        return false;
+    (void)redisReaderFeed(reader->parser, part.ptr, part.len);
+    buffer_consume(&reader->plain, part.len);
     reader->handed = true;
-    return taken;
+    return true;
+}
+
+/* False: bad. */
+static bool find_value(struct redis_reader *reader, void **ret)
+{
+    do {
+        if (redisReaderGetReply(reader->parser, ret) != REDIS_OK) {
+            if (!*reader->why)
+                reader->why = reader->parser->errstr;
+            return false;
+        }
+    } while (!*ret && hand_over(reader));
+    return true;
 }
 
 enum redis_read redis_reader_next(struct redis_reader *reader, const struct redis_value **ret)
@@ -268,15 +290,11 @@ enum redis_read redis_reader_next(struct redis_reader *reader, const struct redi
         return REDIS_READ_VALUE;
     }
     void *value = NULL;
-    if (!hand_over(reader) || redisReaderGetReply(reader->parser, &value) != REDIS_OK) {
-        if (!*reader->why)
-            reader->why = reader->parser->errstr;
+    if (!find_value(reader, &value))
         return REDIS_READ_BAD;
-    }
     if (!value) {
         /* Whatever has come and is of no whole element yet, and what the elements so far have taken. */
-        if (reader->parser->len - reader->parser->pos <= reader->most &&
-            reader->arena.bytes <= 8 * reader->most + 4 * MEMORY_BLOCK)
+        if (unread(reader) <= reader->most && reader->arena.bytes <= 8 * reader->most + 4 * MEMORY_BLOCK)
             return REDIS_READ_MORE;
         reader->why = "an answer too large";
         return REDIS_READ_BAD;
