@@ -106,18 +106,10 @@ static void tell_facts(struct flight_follower *follower)
 static void copy_head(struct flight_follower *follower)
 {
     struct exchange *exchange = follower->exchange;
-    struct arena *arena = &exchange->arena;
-    const struct fields *from = &follower->flight->head.fields;
-    exchange->response = follower->flight->head;
-    exchange->response.reason = arena_copy(arena, exchange->response.reason);
-    exchange->response.fields = (struct fields){0};
-    fields_reserve(&exchange->response.fields, arena, from->count + 4);
-    for (unsigned i = 0; i < from->count; i++) {
-        struct field field = from->at[i];
-        field.name = field.id == FIELD_OTHER ? arena_copy(arena, field.name) : field_name(field.id);
-        field.value = arena_copy(arena, field.value);
-        fields_push(&exchange->response.fields, arena, &field);
-    }
+    const struct message *from = &follower->flight->head;
+    exchange->response = *from;
+    exchange->response.reason = arena_copy(&exchange->arena, from->reason);
+    fields_clone(&exchange->response.fields, &exchange->arena, &from->fields, 4);
 }
 
 static void begin(struct flight_follower *follower)

@@ -9,51 +9,42 @@
 
 /* ---- the flown exchange ---- */
 
-static void copy_fields(struct fields *to, const struct fields *from, struct arena *arena)
+/* Most parts of most requests are empty. */
+static struct span copy_of(struct arena *arena, struct span text)
 {
-    *to = (struct fields){0};
-    fields_reserve(to, arena, from->count);
-    for (unsigned i = 0; i < from->count; i++) {
-        struct field field = from->at[i];
-        if (field.id == FIELD_OTHER)
-            field.name = arena_copy(arena, field.name);
-        else
-            field.name = field_name(field.id);
-        field.value = arena_copy(arena, field.value);
-        fields_push(to, arena, &field);
-    }
+    return text.len ? arena_copy(arena, text) : span_of(text.ptr ? "" : NULL, 0);
 }
 
 static void copy_request(struct message *to, const struct message *from, struct arena *arena)
 {
     *to = *from;
-    to->method_text = arena_copy(arena, from->method_text);
-    to->target = arena_copy(arena, from->target);
-    to->path = arena_copy(arena, from->path);
-    to->query = arena_copy(arena, from->query);
-    to->authority = arena_copy(arena, from->authority);
-    to->scheme = arena_copy(arena, from->scheme);
-    copy_fields(&to->fields, &from->fields, arena);
+    to->method_text = copy_of(arena, from->method_text);
+    to->target = copy_of(arena, from->target);
+    to->path = copy_of(arena, from->path);
+    to->query = copy_of(arena, from->query);
+    to->authority = copy_of(arena, from->authority);
+    to->scheme = copy_of(arena, from->scheme);
+    fields_clone(&to->fields, arena, &from->fields, 4);
 }
 
 static void copy_call(struct api_call *to, const struct api_call *from, struct arena *arena)
 {
     *to = *from;
-    to->deployment = arena_copy(arena, from->deployment);
-    to->resource = arena_copy(arena, from->resource);
-    to->api_version = arena_copy(arena, from->api_version);
-    to->query_model = arena_copy(arena, from->query_model);
+    to->deployment = copy_of(arena, from->deployment);
+    to->resource = copy_of(arena, from->resource);
+    to->api_version = copy_of(arena, from->api_version);
+    to->query_model = copy_of(arena, from->query_model);
     to->query_secret = (struct span){0};
-    to->query = arena_copy(arena, from->query);
+    to->query = copy_of(arena, from->query);
 }
 
 static void copy_consumer(struct consumer *to, const struct consumer *from, struct arena *arena)
 {
-    *to = (struct consumer){.name = arena_copy(arena, from->name), .method = arena_copy(arena, from->method)};
+    *to = (struct consumer){.name = copy_of(arena, from->name), .method = copy_of(arena, from->method)};
     to->groups = ARENA_ARRAY(arena, struct span, from->group_count ? from->group_count : 1);
     for (unsigned i = 0; i < from->group_count; i++)
-        to->groups[to->group_count++] = arena_copy(arena, from->groups[i]);
-    copy_fields(&to->attributes, &from->attributes, arena);
+        to->groups[to->group_count++] = copy_of(arena, from->groups[i]);
+    fields_clone(&to->attributes, arena, &from->attributes, 0);
 }
 
 /* The first follower needs its body no more: it has been read, and the flown exchange sends it. */
@@ -106,10 +97,10 @@ static void keep_records(struct flight *flight, const struct attempts *attempts)
     flight->records = ARENA_ARRAY(&flight->arena, struct flight_record, count ? count : 1);
     for (const struct attempt_record *record = attempts ? attempts->first : NULL; record; record = record->next)
         flight->records[flight->record_count++] =
-            (struct flight_record){.target = arena_copy(&flight->arena, record->target),
-                                   .deployment = arena_copy(&flight->arena, record->deployment),
-                                   .detail = arena_copy(&flight->arena, record->detail),
-                                   .request_id = arena_copy(&flight->arena, record->request_id),
+            (struct flight_record){.target = copy_of(&flight->arena, record->target),
+                                   .deployment = copy_of(&flight->arena, record->deployment),
+                                   .detail = copy_of(&flight->arena, record->detail),
+                                   .request_id = copy_of(&flight->arena, record->request_id),
                                    .status = record->status,
                                    .fault = record->fault,
                                    .started = record->started,
@@ -131,11 +122,11 @@ static void keep_facts(struct flight *flight, const struct exchange *flown)
     if (flight->known)
         return;
     flight->facts = *flight_facts_now(flown);
-    flight->facts.model = arena_copy(arena, flight->facts.model);
-    flight->facts.error_code = arena_copy(arena, flight->facts.error_code);
-    flight->facts.error_type = arena_copy(arena, flight->facts.error_type);
+    flight->facts.model = copy_of(arena, flight->facts.model);
+    flight->facts.error_code = copy_of(arena, flight->facts.error_code);
+    flight->facts.error_type = copy_of(arena, flight->facts.error_type);
     flight->fault = flown->fault;
-    flight->fault_detail = arena_copy(arena, flown->fault_detail);
+    flight->fault_detail = copy_of(arena, flown->fault_detail);
     flight->sent_at = flown->sent_at;
     flight->answer_end_at = flown->answer_end_at;
     flight->usage_estimated = flown->usage_estimated;
@@ -186,7 +177,7 @@ static void sink_head(struct stream *sink, struct message *head, bool end)
         return;
     struct message copy = *head;
     copy.reason = arena_copy(&flight->arena, head->reason);
-    copy_fields(&copy.fields, &head->fields, &flight->arena);
+    fields_clone(&copy.fields, &flight->arena, &head->fields, 0);
     (void)fields_remove(&copy.fields, FIELD_X_REQUEST_ID); /* each follower has its own */
     pthread_mutex_lock(&flight->mutex);
     flight->head = copy;

@@ -226,14 +226,15 @@ bool metrics_overhead(const struct exchange *exchange, uint64_t *ret)
 
 /* ---- whole exchanges ---- */
 
-static void record_usual(const struct recording *r)
+/* `requests`: 0 for a call that no client made. */
+static void record_usual(const struct recording *r, unsigned requests)
 {
     const struct exchange *exchange = r->exchange;
     const struct usage *usage = &exchange->facts.usage;
     struct metrics_set room;
     const struct metrics_set *set = set_of(r, &room);
     uint64_t overhead, start = work_begun(exchange), end = work_ended(exchange);
-    metrics_add(set->request, 1);
+    metrics_add(set->request, requests);
     metrics_add(set->attempt, 1);
     if (metrics_overhead(exchange, &overhead))
         metrics_observe(set->overhead, overhead, 1);
@@ -297,7 +298,9 @@ static struct recording recording_of(const struct exchange *exchange)
 void metrics_flight(const struct exchange *flown)
 {
     struct recording r = recording_of(flown);
-    if (r.to)
+    if (is_usual(flown, OUTCOME_COMPLETED))
+        record_usual(&r, 0);
+    else if (r.to)
         record_tries(&r);
 }
 
@@ -305,7 +308,7 @@ void metrics_exchange(const struct exchange *exchange, enum outcome outcome)
 {
     struct recording r = recording_of(exchange);
     if (LIKELY(is_usual(exchange, outcome))) {
-        record_usual(&r);
+        record_usual(&r, 1);
         return;
     }
     metrics_add(request_series(&r, metrics_status(exchange), outcome), 1);

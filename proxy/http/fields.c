@@ -251,3 +251,35 @@ void fields_copy(struct fields *to, struct arena *arena, const struct fields *fr
     to->count = from->count;
     to->ids = from->ids;
 }
+
+/* Bytes that only the message holds: names that have an id are in our table. */
+static size_t own_bytes(const struct field *field)
+{
+    return field->value.len + (field->id == FIELD_OTHER ? field->name.len : 0);
+}
+
+static struct span move_to(char **at, struct span text)
+{
+    struct span copy = span_of(*at, text.len);
+    if (text.len)
+        memcpy(*at, text.ptr, text.len);
+    *at += text.len;
+    return copy;
+}
+
+void fields_clone(struct fields *to, struct arena *arena, const struct fields *from, unsigned more)
+{
+    size_t bytes = 1;
+    for (unsigned i = 0; i < from->count; i++)
+        bytes += own_bytes(&from->at[i]);
+    char *at = arena_bytes(arena, bytes);
+    *to = (struct fields){.count = from->count, .ids = from->ids};
+    to->cap = from->count + more;
+    to->at = arena_alloc(arena, (size_t)to->cap * sizeof(struct field));
+    for (unsigned i = 0; i < from->count; i++) {
+        const struct field *field = &from->at[i];
+        to->at[i] = (struct field){.name = field->id == FIELD_OTHER ? move_to(&at, field->name) : names[field->id],
+                                   .value = move_to(&at, field->value),
+                                   .id = field->id};
+    }
+}

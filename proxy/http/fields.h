@@ -129,5 +129,7 @@ static inline struct span fields_value(const struct fields *fields, enum field_i
 bool fields_has_token(const struct fields *fields, enum field_id id, struct span token);
 /* A copy whose list lies in `arena`; the bytes are shared, not copied. */
 void fields_copy(struct fields *to, struct arena *arena, const struct fields *from);
+/* The same with its bytes, so that it outlives `from`, and with room for `more` fields. */
+void fields_clone(struct fields *to, struct arena *arena, const struct fields *from, unsigned more);
 
 #endif

@@ -60,6 +60,33 @@ static void edits_a_list(void **state)
     arena_finish(&arena);
 }
 
+/* A clone lives on when all that it was made of has gone. */
+static void clones(void **state)
+{
+    (void)state;
+    struct arena first, second;
+    struct fields fields = {0}, clone;
+    arena_init(&first);
+    arena_init(&second);
+    fields_add(&fields, &first, arena_copy(&first, SPAN("host")), arena_copy(&first, SPAN("example")));
+    fields_add(&fields, &first, arena_copy(&first, SPAN("x-own")), arena_copy(&first, SPAN("1")));
+    fields_add(&fields, &first, arena_copy(&first, SPAN("x-empty")), (struct span){0});
+    fields_clone(&clone, &second, &fields, 1);
+    const struct field *room = clone.at;
+    arena_finish(&first);
+    fields_add(&clone, &second, SPAN("age"), SPAN("7"));
+    assert_ptr_equal(clone.at, room);
+    assert_int_equal(clone.count, 4);
+    assert_true(span_equal(fields_value(&clone, FIELD_HOST), SPAN("example")));
+    assert_true(span_equal(fields_find(&clone, FIELD_HOST)->name, SPAN("host")));
+    assert_true(span_equal(fields_find_name(&clone, SPAN("x-own"))->value, SPAN("1")));
+    assert_int_equal(fields_find_name(&clone, SPAN("x-empty"))->value.len, 0);
+    assert_true(span_equal(fields_value(&clone, FIELD_AGE), SPAN("7")));
+    fields_clone(&fields, &second, &(struct fields){0}, 0);
+    assert_int_equal(fields.count, 0);
+    arena_finish(&second);
+}
+
 static void finds_tokens(void **state)
 {
     (void)state;
@@ -131,6 +158,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_every_id),
         cmocka_unit_test(edits_a_list),
+        cmocka_unit_test(clones),
         cmocka_unit_test(finds_tokens),
         cmocka_unit_test(removes_what_ends_at_this_hop),
         cmocka_unit_test(names_methods_and_reasons),
