@@ -158,7 +158,7 @@ static enum verdict on_request(struct filter *filter)
             return verdict;
         return cache_call_board(filter, key, NULL);
     }
-    return answer_or_fetch(filter, key, cache_recall(filter->instance, key));
+    return answer_or_fetch(filter, key, cache_recall(filter, key));
 }
 
 static enum verdict on_response_head(struct filter *filter)

@@ -125,8 +125,8 @@ bool cache_prepare(const void *given, bool offline, struct report *report);
 struct crypto_mac *cache_mac(struct cache_instance *instance);
 /* Whether the shared store is worth asking now. */
 bool cache_store_is_up(const struct cache_instance *instance);
-/* A reference to the entry in memory that no purge covers, or NULL. */
-MUST_CHECK struct cache_entry *cache_recall(struct cache_instance *instance, const uint8_t *key);
+/* A reference to the entry in memory that no purge covers and that may be replayed, or NULL. */
+MUST_CHECK struct cache_entry *cache_recall(const struct filter *filter, const uint8_t *key);
 /* What the store gave, opened; kept in memory, too. NULL: a miss. */
 MUST_CHECK struct cache_entry *cache_open(const struct filter *filter, const uint8_t *key, struct span wire);
 /* Keeps it in memory and, while the store is up, there, for `life` µs. */

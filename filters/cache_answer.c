@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/encoding.h"
 #include "filters/cache.h"
@@ -21,7 +23,7 @@ static bool as_events(const struct exchange *exchange, const struct cache_entry 
             replay_without_usage(entry->body, (size_t)facts->usage_start, (size_t)facts->usage_end, ret->parts);
         return true;
     }
-    struct replay_options options = {.include_usage = usage};
+    struct replay_options options = {.include_usage = usage, .judged = cache_entry_was_judged(entry)};
     ret->type = SPAN(TYPE_EVENTS);
     bool made = replay_events(facts->operation, entry->body, &options, &ret->made);
     ret->parts[0] = buffer_span(&ret->made);
@@ -71,14 +73,11 @@ static void put_number(struct value *value, uint64_t number)
 /* `; key="..."`, for a purge of this very answer. A digest: it says nothing of what was asked. */
 static void put_key(struct value *value, const struct cache_state *state)
 {
-    struct buffer key = {0};
     if (!state->has_key)
         return;
-    encode_base64url(&key, span_of((const char *)state->key, sizeof(state->key)));
     put(value, SPAN("; key=\""));
-    put(value, buffer_span(&key));
+    value->at = encode_base64url_at(value->at, span_of((const char *)state->key, sizeof(state->key)));
     put(value, SPAN("\""));
-    buffer_finish(&key);
 }
 
 static void add(const struct filter *filter, struct fields *fields, enum field_id id, char *start, struct value end)

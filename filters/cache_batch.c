@@ -98,7 +98,7 @@ static size_t recall(struct cache_batch *batch, const struct cache_wishes *wishe
     struct cache_instance *instance = batch->filter->instance;
     size_t missing = 0;
     for (size_t i = 0; i < batch->inputs.count; i++) {
-        struct cache_entry *entry = wishes->no_cache ? NULL : cache_recall(instance, key_of(batch, i));
+        struct cache_entry *entry = wishes->no_cache ? NULL : cache_recall(batch->filter, key_of(batch, i));
         if (entry && !cache_is_fresh(instance, &entry->facts, wishes)) {
             cache_entry_unref(entry);
             entry = NULL;

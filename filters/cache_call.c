@@ -277,26 +277,48 @@ struct cache_facts cache_call_facts(const struct cache_errand *call, const struc
                                     settings->scope == CACHE_TENANT_CONSUMER ? flown->consumer.name : (struct span){0}};
 }
 
-static struct span flaw_word(enum replay_flaw flaw)
+/*
+ * Whether what was learned as the answer went by says that it is good, so that nobody need look through it before it is
+ * wanted. What goes to a store is judged first: others rely on it.
+ */
+static bool seems_sound(const struct filter *filter)
 {
-    return span_str(replay_flaw_name(flaw));
+    const struct exchange *flown = filter->exchange;
+    const struct answer_facts *facts = &flown->facts;
+    const unsigned good = FINISH_STOP | FINISH_LENGTH | FINISH_TOOL_CALLS;
+    const struct cache_instance *instance = filter->instance;
+    return !instance->redis && !flown->response_is_stream && !facts->error && facts->finish &&
+           !(facts->finish & ~good) && facts->usage.reported && !flown->usage_estimated;
+}
+
+static struct cache_entry *judged(const struct filter *filter, struct cache_facts *facts, struct span bytes)
+{
+    struct replay_facts seen;
+    replay_scan(facts->operation, facts->form == CACHE_FORM_EVENTS ? REPLAY_EVENTS : REPLAY_JSON, bytes, &seen);
+    if (seen.flaw != REPLAY_SOUND) {
+        cache_count(filter, METRIC_CACHE_STORED, span_str(replay_flaw_name(seen.flaw)));
+        return NULL;
+    }
+    facts->usage = seen.usage;
+    facts->usage_start = seen.usage_start;
+    facts->usage_end = seen.usage_end;
+    return cache_entry_create(facts, bytes);
 }
 
 static void keep(const struct filter *filter, const struct cache_errand *call, struct span bytes)
 {
     struct cache_facts facts = cache_call_facts(call, filter);
-    struct replay_facts seen;
-    bool events = filter->exchange->response_is_stream;
-    replay_scan(facts.operation, events ? REPLAY_EVENTS : REPLAY_JSON, bytes, &seen);
-    if (seen.flaw != REPLAY_SOUND) {
-        cache_count(filter, METRIC_CACHE_STORED, flaw_word(seen.flaw));
-        return;
+    struct cache_entry *entry;
+    facts.form = filter->exchange->response_is_stream ? CACHE_FORM_EVENTS : CACHE_FORM_JSON;
+    facts.usage = filter->exchange->facts.usage;
+    if (seems_sound(filter)) {
+        entry = cache_entry_create(&facts, bytes);
+        cache_entry_put_off(entry);
+    } else {
+        entry = judged(filter, &facts, bytes);
     }
-    facts.form = events ? CACHE_FORM_EVENTS : CACHE_FORM_JSON;
-    facts.usage = seen.usage;
-    facts.usage_start = seen.usage_start;
-    facts.usage_end = seen.usage_end;
-    struct cache_entry *entry = cache_entry_create(&facts, bytes);
+    if (!entry)
+        return;
     cache_keep(filter, call->key, entry, call->life);
     cache_entry_unref(entry);
 }

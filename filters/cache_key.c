@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <endian.h>
+
 #include "config/config.h"
 #include "filters/cache.h"
 #include "gateway/snapshot.h"
@@ -11,62 +13,97 @@
 
 /* ---- pieces: each is preceded by its length, so that no two sequences of them are the same bytes ---- */
 
-static void feed(struct crypto_mac *mac, struct span piece)
+/* On the way to the digest in one piece: most calls' small ones fit, and a digest asks more for a call than for bytes.
+ */
+struct feed {
+    struct crypto_mac *mac;
+    size_t len;
+    char bytes[1024];
+};
+
+static void begin(struct feed *feed, struct crypto_mac *mac)
 {
-    uint64_t length = piece.len;
-    char bytes[8];
-    for (unsigned i = 0; i < sizeof(bytes); i++)
-        bytes[i] = (char)(length >> (8 * i));
-    crypto_mac_add(mac, span_of(bytes, sizeof(bytes)));
-    crypto_mac_add(mac, piece);
+    feed->mac = mac;
+    feed->len = 0;
+    crypto_mac_start(mac);
 }
 
-static void feed_number(struct crypto_mac *mac, uint64_t number)
+static void flush(struct feed *feed)
 {
-    char bytes[8];
-    for (unsigned i = 0; i < sizeof(bytes); i++)
-        bytes[i] = (char)(number >> (8 * i));
-    crypto_mac_add(mac, span_of(bytes, sizeof(bytes)));
+    crypto_mac_add(feed->mac, span_of(feed->bytes, feed->len));
+    feed->len = 0;
 }
 
-static void sink(void *mac, struct span bytes)
+static void feed_bytes(struct feed *feed, struct span bytes)
 {
-    crypto_mac_add(mac, bytes);
+    if (bytes.len > sizeof(feed->bytes) - feed->len)
+        flush(feed);
+    if (bytes.len > sizeof(feed->bytes)) {
+        crypto_mac_add(feed->mac, bytes);
+        return;
+    }
+    if (bytes.len)
+        memcpy(feed->bytes + feed->len, bytes.ptr, bytes.len);
+    feed->len += bytes.len;
+}
+
+/* Little-endian, whatever the machine: pods of all kinds share a store. */
+static void feed_number(struct feed *feed, uint64_t number)
+{
+    uint64_t bytes = htole64(number);
+    feed_bytes(feed, span_of((const char *)&bytes, sizeof(bytes)));
+}
+
+static void feed_piece(struct feed *feed, struct span piece)
+{
+    feed_number(feed, piece.len);
+    feed_bytes(feed, piece);
+}
+
+static void finish(struct feed *feed, uint8_t *ret)
+{
+    flush(feed);
+    crypto_mac_end(feed->mac, ret);
+}
+
+static void sink(void *feed, struct span bytes)
+{
+    feed_bytes(feed, bytes);
 }
 
 /* ---- who answers ---- */
 
-static void feed_pairs(struct crypto_mac *mac, const struct setting_pairs *pairs)
+static void feed_pairs(struct feed *feed, const struct setting_pairs *pairs)
 {
-    feed_number(mac, pairs->count);
+    feed_number(feed, pairs->count);
     for (size_t i = 0; i < pairs->count; i++) {
-        feed(mac, pairs->items[i].name);
-        feed(mac, pairs->items[i].value);
+        feed_piece(feed, pairs->items[i].name);
+        feed_piece(feed, pairs->items[i].value);
     }
 }
 
-static void feed_list(struct crypto_mac *mac, const struct setting_list *list)
+static void feed_list(struct feed *feed, const struct setting_list *list)
 {
-    feed_number(mac, list->count);
+    feed_number(feed, list->count);
     for (size_t i = 0; i < list->count; i++)
-        feed(mac, list->items[i]);
+        feed_piece(feed, list->items[i]);
 }
 
 /* Of a target: where it is, and what it does to a request. Its credential, time limits and weight change no answer. */
-static void feed_target(struct crypto_mac *mac, const struct model_target *to)
+static void feed_target(struct feed *feed, const struct model_target *to)
 {
     const struct target *target = to->target;
     const struct config_target *config = target->config;
-    feed(mac, target->name);
-    feed(mac, target->url ? target->url->text : (struct span){0});
-    feed_number(mac, target->dialect);
-    feed(mac, target->api_version);
-    feed(mac, to->deployment);
-    feed_pairs(mac, &config->parameters.rename);
-    feed_list(mac, &config->parameters.drop);
-    feed_pairs(mac, &config->parameters.set);
-    feed_pairs(mac, &config->headers.set);
-    feed_list(mac, &config->headers.remove);
+    feed_piece(feed, target->name);
+    feed_piece(feed, target->url ? target->url->text : (struct span){0});
+    feed_number(feed, target->dialect);
+    feed_piece(feed, target->api_version);
+    feed_piece(feed, to->deployment);
+    feed_pairs(feed, &config->parameters.rename);
+    feed_list(feed, &config->parameters.drop);
+    feed_pairs(feed, &config->parameters.set);
+    feed_pairs(feed, &config->headers.set);
+    feed_list(feed, &config->headers.remove);
 }
 
 static const struct cache_pool *pool_of(struct cache_instance *instance, const struct exchange *exchange)
@@ -76,15 +113,15 @@ static const struct cache_pool *pool_of(struct cache_instance *instance, const s
     struct cache_pool *pool = &instance->pools[((uintptr_t)route / sizeof(*route)) % CACHE_POOLS];
     if (pool->route == route && pool->generation == generation)
         return pool;
-    struct crypto_mac *mac = instance->mac;
+    struct feed feed;
     *pool = (struct cache_pool){.route = route, .generation = generation};
-    crypto_mac_start(mac);
-    feed_number(mac, route->target_count);
+    begin(&feed, instance->mac);
+    feed_number(&feed, route->target_count);
     for (unsigned i = 0; i < route->target_count; i++) {
-        feed_target(mac, &route->targets[i]);
+        feed_target(&feed, &route->targets[i]);
         pool->version_counts |= route->targets[i].target->api_as_client;
     }
-    crypto_mac_end(mac, pool->digest);
+    finish(&feed, pool->digest);
     return pool;
 }
 
@@ -116,35 +153,36 @@ static bool counts(const struct field *field, const struct setting_list *vary)
     return false;
 }
 
-static void feed_fields(struct crypto_mac *mac, const struct fields *fields, const struct setting_list *vary)
+static void feed_fields(struct feed *feed, const struct fields *fields, const struct setting_list *vary)
 {
     for (unsigned i = 0; i < fields->count; i++) {
         const struct field *field = &fields->at[i];
         if (field->name.len == 0 || (field->id != FIELD_OTHER && vary->count == 0) || !counts(field, vary))
             continue;
-        feed(mac, field->name);
-        feed(mac, field->value);
+        feed_piece(feed, field->name);
+        feed_piece(feed, field->value);
     }
-    feed(mac, (struct span){0});
+    feed_piece(feed, (struct span){0});
 }
 
 /* Everything but the body. */
-static void feed_call(struct crypto_mac *mac, const struct filter *filter)
+static void begin_call(struct feed *feed, const struct filter *filter)
 {
+    struct crypto_mac *mac = cache_mac(filter->instance);
     const struct cache_settings *settings = filter->settings;
     const struct exchange *exchange = filter->exchange;
     /* It may need the digest's own context: first. */
     const struct cache_pool *pool = pool_of(filter->instance, exchange);
-    crypto_mac_start(mac);
-    feed_number(mac, (uint64_t)KEY_VERSION << 32 | CANONICAL_VERSION);
-    feed(mac, exchange->call.operation->name); /* its number may be another's in the next version */
-    feed(mac, exchange->model_asked);
-    crypto_mac_add(mac, span_of((const char *)pool->digest, sizeof(pool->digest)));
-    feed(mac, pool->version_counts ? exchange->call.api_version : (struct span){0});
-    feed_number(mac, settings->scope);
-    feed(mac, settings->scope == CACHE_TENANT_CONSUMER ? exchange->consumer.name : (struct span){0});
-    feed_number(mac, settings->ignore);
-    feed_fields(mac, &exchange->request.fields, &settings->vary);
+    begin(feed, mac);
+    feed_number(feed, (uint64_t)KEY_VERSION << 32 | CANONICAL_VERSION);
+    feed_piece(feed, exchange->call.operation->name); /* its number may be another's in the next version */
+    feed_piece(feed, exchange->model_asked);
+    feed_bytes(feed, span_of((const char *)pool->digest, sizeof(pool->digest)));
+    feed_piece(feed, pool->version_counts ? exchange->call.api_version : (struct span){0});
+    feed_number(feed, settings->scope);
+    feed_piece(feed, settings->scope == CACHE_TENANT_CONSUMER ? exchange->consumer.name : (struct span){0});
+    feed_number(feed, settings->ignore);
+    feed_fields(feed, &exchange->request.fields, &settings->vary);
 }
 
 /* ---- the body ---- */
@@ -169,35 +207,35 @@ static size_t without(const struct cache_settings *settings, struct span *names)
 
 enum cache_bypass cache_key(const struct filter *filter, uint8_t ret[CACHE_KEY_BYTES])
 {
-    struct crypto_mac *mac = cache_mac(filter->instance);
+    struct feed feed;
     struct span names[NAMES_MOST];
     size_t count = without(filter->settings, names);
-    feed_call(mac, filter);
-    enum canonical_result result = canonical_feed(buffer_span(&filter->exchange->body), names, count, sink, mac);
-    crypto_mac_end(mac, ret);
+    begin_call(&feed, filter);
+    enum canonical_result result = canonical_feed(buffer_span(&filter->exchange->body), names, count, sink, &feed);
+    finish(&feed, ret);
     return result == CANONICAL_GOOD ? CACHE_BYPASS_NONE : CACHE_BYPASS_BODY;
 }
 
 /* An input's key: what the inputs have in common, then the input. */
 const uint8_t *cache_keys_of(const struct filter *filter, const struct embeddings_batch *batch, struct arena *arena)
 {
-    struct crypto_mac *mac = cache_mac(filter->instance);
+    struct feed feed;
     struct span names[NAMES_MOST];
     uint8_t common[CRYPTO_SHA256_BYTES];
     size_t count = without(filter->settings, names);
     names[count++] = SPAN("input");
-    feed_call(mac, filter);
-    feed(mac, SPAN("input"));
-    enum canonical_result result = canonical_feed(buffer_span(&filter->exchange->body), names, count, sink, mac);
-    crypto_mac_end(mac, common);
+    begin_call(&feed, filter);
+    feed_piece(&feed, SPAN("input"));
+    enum canonical_result result = canonical_feed(buffer_span(&filter->exchange->body), names, count, sink, &feed);
+    finish(&feed, common);
     if (result != CANONICAL_GOOD)
         return NULL;
     uint8_t *keys = ARENA_ARRAY(arena, uint8_t, batch->count * CACHE_KEY_BYTES);
     for (size_t i = 0; i < batch->count; i++) {
-        crypto_mac_start(mac);
-        crypto_mac_add(mac, span_of((const char *)common, sizeof(common)));
-        bool good = canonical_feed(batch->inputs[i].json, NULL, 0, sink, mac) == CANONICAL_GOOD;
-        crypto_mac_end(mac, keys + i * CACHE_KEY_BYTES);
+        begin(&feed, cache_mac(filter->instance));
+        feed_bytes(&feed, span_of((const char *)common, sizeof(common)));
+        bool good = canonical_feed(batch->inputs[i].json, NULL, 0, sink, &feed) == CANONICAL_GOOD;
+        finish(&feed, keys + i * CACHE_KEY_BYTES);
         if (!good)
             return NULL;
     }

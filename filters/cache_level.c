@@ -133,11 +133,17 @@ bool cache_store_is_up(const struct cache_instance *instance)
 
 /* ---- entries ---- */
 
-struct cache_entry *cache_recall(struct cache_instance *instance, const uint8_t *key)
+struct cache_entry *cache_recall(const struct filter *filter, const uint8_t *key)
 {
+    struct cache_instance *instance = filter->instance;
     struct cache_entry *entry = cache_memory_get(instance->memory, key);
-    if (!entry || !instance->redis || !cache_redis_is_purged(instance->redis, key, &entry->facts))
+    if (!entry)
+        return NULL;
+    enum replay_flaw flaw = cache_entry_flaw(entry);
+    if (flaw == REPLAY_SOUND && (!instance->redis || !cache_redis_is_purged(instance->redis, key, &entry->facts)))
         return entry;
+    if (flaw != REPLAY_SOUND)
+        cache_count(filter, METRIC_CACHE_STORED, span_str(replay_flaw_name(flaw)));
     (void)cache_memory_remove(instance->memory, key, entry);
     cache_entry_unref(entry);
     return NULL;

@@ -10,12 +10,8 @@ static unsigned byte_at(struct span s, size_t i)
     return (unsigned char)s.ptr[i];
 }
 
-static void encode(struct buffer *out, struct span bytes, const char *digits, bool pad)
+static char *encode_at(char *at, struct span bytes, const char *digits, bool pad)
 {
-    if (bytes.len == 0)
-        return;
-    char *at = buffer_reserve(out, (bytes.len + 2) / 3 * 4);
-    const char *begin = at;
     size_t i = 0;
     for (; i + 3 <= bytes.len; i += 3) {
         unsigned group = byte_at(bytes, i) << 16 | byte_at(bytes, i + 1) << 8 | byte_at(bytes, i + 2);
@@ -34,7 +30,15 @@ static void encode(struct buffer *out, struct span bytes, const char *digits, bo
         for (unsigned n = two ? 3 : 2; pad && n < 4; n++)
             *at++ = '=';
     }
-    buffer_commit(out, (size_t)(at - begin));
+    return at;
+}
+
+static void encode(struct buffer *out, struct span bytes, const char *digits, bool pad)
+{
+    if (bytes.len == 0)
+        return;
+    char *begin = buffer_reserve(out, (bytes.len + 2) / 3 * 4);
+    buffer_commit(out, (size_t)(encode_at(begin, bytes, digits, pad) - begin));
 }
 
 void encode_base64(struct buffer *out, struct span bytes)
@@ -45,6 +49,11 @@ void encode_base64(struct buffer *out, struct span bytes)
 void encode_base64url(struct buffer *out, struct span bytes)
 {
     encode(out, bytes, base64url_digits, false);
+}
+
+char *encode_base64url_at(char *to, struct span bytes)
+{
+    return encode_at(to, bytes, base64url_digits, false);
 }
 
 void encode_hex(struct buffer *out, struct span bytes)

@@ -15,6 +15,9 @@
 
 void encode_base64(struct buffer *out, struct span bytes);
 void encode_base64url(struct buffer *out, struct span bytes);
+/* The same into `to`, which has room for ENCODED_BASE64URL(bytes.len); returns the end. */
+#define ENCODED_BASE64URL(bytes) (((bytes)*4 + 2) / 3)
+MUST_CHECK char *encode_base64url_at(char *to, struct span bytes);
 /* Lower case. */
 void encode_hex(struct buffer *out, struct span bytes);
 

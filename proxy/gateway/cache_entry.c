@@ -9,6 +9,9 @@
 
 /* ---- in memory ---- */
 
+/* Beside the flaws that are found. */
+enum { PUT_OFF = 0xFE, BELIEVED = 0xFF };
+
 static struct span cut(struct span text)
 {
     return span_take(text, CACHE_TEXT_BYTES);
@@ -32,6 +35,7 @@ static struct cache_entry *entry_with_room(const struct cache_facts *facts, size
     struct cache_entry *entry = memory_alloc(bytes);
     char *at = (char *)(entry + 1);
     atomic_init(&entry->refs, 1);
+    atomic_init(&entry->judgement, BELIEVED);
     entry->bytes = bytes;
     entry->facts = *facts;
     entry->facts.type = settle(&at, type);
@@ -50,6 +54,31 @@ struct cache_entry *cache_entry_create(const struct cache_facts *facts, struct s
     if (body.len)
         memcpy(at, body.ptr, body.len);
     return entry;
+}
+
+void cache_entry_put_off(struct cache_entry *entry)
+{
+    atomic_init(&entry->judgement, PUT_OFF);
+}
+
+/* Two threads may judge at the same time: they find the same. */
+enum replay_flaw cache_entry_flaw(struct cache_entry *entry)
+{
+    unsigned char known = atomic_load_explicit(&entry->judgement, memory_order_relaxed);
+    if (known == BELIEVED)
+        return REPLAY_SOUND;
+    if (known != PUT_OFF)
+        return (enum replay_flaw)known;
+    struct replay_facts facts;
+    enum replay_form form = entry->facts.form == CACHE_FORM_EVENTS ? REPLAY_EVENTS : REPLAY_JSON;
+    replay_scan(entry->facts.operation, form, entry->body, &facts);
+    atomic_store_explicit(&entry->judgement, (unsigned char)facts.flaw, memory_order_relaxed);
+    return facts.flaw;
+}
+
+bool cache_entry_was_judged(const struct cache_entry *entry)
+{
+    return atomic_load_explicit(&entry->judgement, memory_order_relaxed) == REPLAY_SOUND;
 }
 
 struct cache_entry *cache_entry_ref(struct cache_entry *entry)

@@ -30,6 +30,7 @@
 #include "gateway/cache_keys.h"
 #include "openai/answer_scan.h"
 #include "openai/operations.h"
+#include "openai/replay.h"
 
 /* A keyed digest of everything that can change the answer; what an entry is found by. */
 #define CACHE_KEY_BYTES 32
@@ -60,13 +61,25 @@ struct cache_facts {
 
 struct cache_entry {
     _Atomic unsigned refs;
-    size_t bytes; /* of memory that the entry takes, this struct included */
+    _Atomic unsigned char judgement; /* cache_entry.c's */
+    size_t bytes;                    /* of memory that the entry takes, this struct included */
     struct cache_facts facts;
     struct span body;
 };
 
 /* Copies everything into one block; one reference. Texts are cut to CACHE_TEXT_BYTES. */
 MUST_CHECK struct cache_entry *cache_entry_create(const struct cache_facts *facts, struct span body);
+/*
+ * Whether the body may be replayed. It may, as whoever made the entry has judged it (replay_scan of openai/replay.h),
+ * unless he put that off: then the first who wants the answer judges it, and most answers are never wanted again.
+ */
+/* Before anybody else knows the entry, which must not go to a shared store. Of whole answers only. */
+void cache_entry_put_off(struct cache_entry *entry);
+/* REPLAY_SOUND, or why it may not. Any thread. */
+MUST_CHECK enum replay_flaw cache_entry_flaw(struct cache_entry *entry);
+/* Whether cache_entry_flaw has found it sound here, in this very process. Any thread. */
+bool cache_entry_was_judged(const struct cache_entry *entry);
+
 /* Any thread. */
 struct cache_entry *cache_entry_ref(struct cache_entry *entry);
 /* Any thread; the last one frees. NULL is allowed. */
@@ -74,8 +87,11 @@ void cache_entry_unref(struct cache_entry *entry);
 
 /* ---- wire form ---- */
 
-/* Bodies above this are compressed. */
-#define CACHE_COMPRESS_ABOVE ((size_t)1024)
+/*
+ * Bodies above this are compressed. Text of 2 KB becomes half as long, but to read it takes some 50,000 instructions,
+ * twice as many as all else that such an answer costs; event streams, which gain most, are longer.
+ */
+#define CACHE_COMPRESS_ABOVE ((size_t)4096)
 
 /* Working memory for compression; one per worker. */
 struct cache_codec;

@@ -92,6 +92,7 @@ MUST_CHECK bool replay_json(enum operation_id operation, struct span events, str
 
 struct replay_options {
     bool include_usage; /* chat, completions: a usage chunk at the end and "usage": null in the others */
+    bool judged;        /* replay_scan has found this very text sound: it is not looked through again */
     size_t piece;       /* largest text delta in bytes as spelled, 0: unlimited; characters stay whole */
 };
 

@@ -290,6 +290,45 @@ static void test_bypassed(void **state)
     rig_run(&plain, bypassed);
 }
 
+/* ---- what must not be given again, found out when it came or when somebody wants it ---- */
+
+#define CHOICE(members) "{\"object\":\"chat.completion\",\"model\":\"m\",\"choices\":[{\"index\":0," members "}],"
+#define SAID            "\"message\":{\"role\":\"assistant\",\"content\":\"Deep.\"}"
+#define COST            "\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":4,\"total_tokens\":16}}"
+
+static void unsound(struct rig *rig)
+{
+    static const char *const bodies[] = {
+        CHOICE(SAID ",\"finish_reason\":\"content_filter\"") COST,
+        CHOICE(SAID ",\"finish_reason\":\"stop\",\"content_filter_results\":{\"hate\":{\"filtered\":true}}") COST,
+        CHOICE(SAID ",\"finish_reason\":\"stop\",\"error\":{\"code\":\"x\"}") COST,
+        CHOICE("\"finish_reason\":\"stop\"") COST,
+        CHOICE(SAID ",\"finish_reason\":\"stop\",\"finish_reason\":\"stop\"") COST,
+        CHOICE(SAID ",\"finish_reason\":\"stop\"") COST "}",
+        CHOICE(SAID ",\"finish_reason\":null") COST,
+        "{\"error\":{\"code\":\"x\"}}",
+        "not JSON",
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(bodies); i++)
+        for (unsigned twice = 0; twice < 2; twice++) {
+            reply(rig, "content-type: application/json\r\n", bodies[i]);
+            const struct rig_message *answer = ask(rig, ASK);
+            rig_assert_body(answer, bodies[i]);
+            assert_status_field(answer, "postern; fwd=uri-miss");
+            assert_int_equal(rig->request_count, 2 * i + twice + 1);
+        }
+    reply_json(rig);
+    rig_assert_body(ask(rig, ASK), JSON);
+    rig_assert_body(ask(rig, ASK), JSON);
+    assert_int_equal(rig->request_count, 2 * ARRAY_LEN(bodies) + 1);
+}
+
+static void test_unsound(void **state)
+{
+    (void)state;
+    rig_run(&plain, unsound);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_nested),
         cmocka_unit_test(test_different),
         cmocka_unit_test(test_bypassed),
+        cmocka_unit_test(test_unsound),
     };
     cmocka_set_test_filter(getenv("RIG_TEST"));
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,6 +37,11 @@ static void test_known_texts(void **state)
         check(&b, cases[i].base64);
         encode_base64url(&b, cases[i].bytes);
         check(&b, cases[i].base64url);
+        char room[ENCODED_BASE64URL(64)];
+        assert_true(cases[i].bytes.len <= 64);
+        const char *end = encode_base64url_at(room, cases[i].bytes);
+        assert_int_equal(end - room, ENCODED_BASE64URL(cases[i].bytes.len));
+        assert_true(span_equal(span_of(room, (size_t)(end - room)), cases[i].base64url));
         encode_hex(&b, cases[i].bytes);
         check(&b, cases[i].hex);
         assert_true(decode_base64(&b, cases[i].base64));

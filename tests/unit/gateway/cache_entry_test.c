@@ -307,12 +307,41 @@ static void test_rotation(void **state)
     cache_keys_destroy(after);
 }
 
+/* Who made an entry has judged it, unless he put that off; what is found stays. */
+static void test_judgement(void **state)
+{
+    (void)state;
+    static const struct {
+        struct span body;
+        enum replay_flaw flaw;
+    } cases[] = {
+        {SPAN_INIT("{\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"a\"},"
+                   "\"finish_reason\":\"stop\"}]}"),
+         REPLAY_SOUND},
+        {SPAN_INIT("{\"choices\":[]}"), REPLAY_UNFINISHED},
+        {SPAN_INIT("{\"choices\":["), REPLAY_MALFORMED},
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        struct cache_facts facts = {.operation = OPERATION_CHAT, .form = CACHE_FORM_JSON};
+        struct cache_entry *entry = cache_entry_create(&facts, cases[i].body);
+        assert_int_equal(cache_entry_flaw(entry), REPLAY_SOUND);
+        assert_false(cache_entry_was_judged(entry));
+        cache_entry_put_off(entry);
+        assert_false(cache_entry_was_judged(entry));
+        for (unsigned again = 0; again < 2; again++) {
+            assert_int_equal(cache_entry_flaw(entry), cases[i].flaw);
+            assert_int_equal(cache_entry_was_judged(entry), cases[i].flaw == REPLAY_SOUND);
+        }
+        cache_entry_unref(entry);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory),   cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_tampering),
-        cmocka_unit_test(test_refused),  cmocka_unit_test(test_forged),         cmocka_unit_test(test_nothing_readable),
-        cmocka_unit_test(test_rotation),
+        cmocka_unit_test(test_judgement),        cmocka_unit_test(test_memory),   cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_tampering),        cmocka_unit_test(test_refused),  cmocka_unit_test(test_forged),
+        cmocka_unit_test(test_nothing_readable), cmocka_unit_test(test_rotation),
     };
     hash_start();
     codec = cache_codec_create();
