@@ -94,12 +94,12 @@ def levels(tools, bed, file, costed, interleaved):
     columns = ["CPU µs", "over memory", "req/s", "p50 µs", "Redis µs"]
 
     def run(server):
-        redis = server.redis.child.pid if isinstance(server, FromRedis) else None
-        before = measure.process_microseconds(redis) if redis else 0
+        redis = server.redis if isinstance(server, FromRedis) else None
+        before = measure.cpu_microseconds(redis) if redis else 0
         result = costed(server, lambda: tools.load(server.h1, file, CONNECTIONS, ENTRIES, vary=(0, ENTRIES)), "requests")
         found = {"CPU µs": result["cpu"], "req/s": result["requests"] / result["seconds"], "p50 µs": result["p50"]}
         if redis:
-            found["Redis µs"] = (measure.process_microseconds(redis) - before) / result["requests"]
+            found["Redis µs"] = (measure.cpu_microseconds(redis) - before) / result["requests"]
         return found
 
     rows = interleaved(bed, run)
