@@ -233,6 +233,73 @@ def test_when_store_lost(gateway, owned, redis, word, status):
         assert served.probe("/readyz") == 200
 
 
+def of_targets(url, limits, when_store_lost="lease", second=True, deadline="5s"):
+    """A target with limits in the store, and another one behind it that has none."""
+    first = {"name": "first", "mock": {}, "limits": {"store": "shared", "when_store_lost": when_store_lost, **limits}}
+    targets = [first, {"name": "second", "mock": {}}][: 2 if second else 1]
+    return {
+        "stores": [{"name": "shared", "redis": {"url": url, "deadline": deadline}}],
+        "targets": targets,
+        "models": [{"name": "m", "targets": [{"target": target["name"], "priority": at + 1} for at, target in enumerate(targets)]}],
+    }
+
+
+def ask_for(client, most):
+    return client.ask("POST", "/v1/chat/completions", json.dumps({"model": "m", "messages": SAY, "max_tokens": most}))
+
+
+@pytest.mark.workers
+def test_a_target_is_limited_by_all_together(owned, redis, gateway):
+    """Two gateways with two workers each: the target gets what it may and not one request more, the rest goes to the other one."""
+    most, count = 40, 100
+    gateways = [gateway(**of_targets(redis.url, {"requests": f"{most}/day"}), workers=2) for _ in range(2)]
+    served = []
+    for one in gateways:
+        for _ in range(count // 10):
+            with one.client() as client:  # each connection may be another worker's
+                assert all(ask_for(client, 5).status == 200 for _ in range(5))
+        served += one.access(count // 2)
+    assert [line["target"] for line in served].count("first") == most
+    assert all(line.get("passed_over") == [{"target": "first"}] for line in served if line["target"] == "second")
+    with redis_server.Connection(redis.port) as connection:
+        [key] = connection.ask("KEYS", "postern:c*")
+        assert key.endswith("/first/#/requests") and connection.ask("GET", key).split()[1] == str(most)
+        gateways[0].wait_until(lambda: not reserved(connection))
+
+
+def test_a_target_is_charged_as_reported(redis, gateway):
+    served = gateway(**of_targets(redis.url, {"tokens": "100000/day", "concurrency": 3}, second=False))
+    with served.client() as client, redis_server.Connection(redis.port) as connection:
+        used = sum(json.loads(ask_for(client, 1000).body)["usage"]["total_tokens"] for _ in range(4))
+        served.wait_until(lambda: not reserved(connection))
+        assert [connection.ask("GET", key).split()[1] for key in connection.ask("KEYS", "postern:c*")] == [str(used)]
+        assert ask_for(client, 100000).status == 429
+        assert [connection.ask("GET", key).split()[1] for key in connection.ask("KEYS", "postern:c*")] == [str(used)]
+
+
+@pytest.mark.parametrize("word, target", [("open", "first"), ("closed", "second"), ("lease", "first")])
+def test_a_target_when_its_store_is_lost(redis, gateway, word, target):
+    served = gateway(**of_targets(redis.url, {"requests": "100/minute"}, word, deadline="20ms"))
+    with served.client() as client:
+        assert ask_for(client, 5).status == 200
+        redis.signal(signal.SIGKILL)
+        redis.finish()
+        assert ask_for(client, 5).status == 200
+    assert [line["target"] for line in served.access(2)] == ["first", target]
+    assert served.probe("/readyz") == 200
+
+
+def test_a_target_that_must_not_be_asked(redis, gateway):
+    """No store, no other target: 429 and when to come again, so that clients wait by themselves."""
+    served = gateway(**of_targets(redis.url, {"requests": "100/minute"}, "closed", second=False, deadline="20ms"))
+    redis.signal(signal.SIGKILL)
+    redis.finish()
+    with served.client() as client:
+        answer = ask_for(client, 5)
+    assert (answer.status, answer.get("retry-after")) == (429, "1")
+    assert 'limit="requests",result="lost"} 1' in served.metrics()
+
+
 @pytest.mark.workers
 def test_tokens_come_back_even(owned, redis, gateway):
     """Outages in which tokens were granted from shares: afterwards the store has counted what was reported, to the token."""

@@ -52,6 +52,35 @@ static void test_object(void **state)
     assert_int_equal(call->run->answer.output_tokens, 12);
 }
 
+/* What has been done at each event of a stream: tokens come with the pieces, the report with the usage. */
+static void test_work(void **state)
+{
+    struct mock_call *call = *state;
+    const struct span body =
+        SPAN("{\"stream\":true,\"stream_options\":{\"include_usage\":true}," USER("hello there") "}");
+    (void)mock_ask_for(call, OPERATION_CHAT, body);
+    unsigned events = call->count;
+    struct mock_work work = mock_work(call->run);
+    assert_true(work.input == 3 && work.output == 12 && work.reported);
+    call->run = mock_start(&call->arena, &call->options, &call->state, &call->request);
+    uint64_t before = 0, pause;
+    for (unsigned i = 0; i < events; i++) {
+        work = mock_work(call->run);
+        assert_int_equal(work.input, 3);
+        assert_true(work.output >= before && work.output <= 12);
+        assert_true(work.output > 0 || i < 3);
+        assert_int_equal(work.reported, i == events - 1); /* [DONE] is yet to come */
+        before = work.output;
+        (void)mock_next(call->run, &call->out, &pause);
+    }
+    (void)mock_ask_for(call, OPERATION_CHAT, SPAN("{" USER("hello there") "}"));
+    work = mock_work(call->run);
+    assert_true(work.input == 3 && work.output == 12 && work.reported);
+    (void)mock_ask_for(call, OPERATION_CHAT, SPAN("{\"messages\":[]}"));
+    work = mock_work(call->run);
+    assert_true(work.input == 0 && work.output == 0 && !work.reported);
+}
+
 static void test_what_was_said(void **state)
 {
     struct mock_call *call = *state;
@@ -320,19 +349,13 @@ static void test_completions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_object),
-        TEST(test_what_was_said),
-        TEST(test_model_from_the_path_wins),
-        TEST(test_max_tokens),
-        TEST(test_choices),
-        TEST(test_stream),
-        TEST(test_stream_usage),
-        TEST(test_chunks),
-        TEST(test_stream_choices_take_turns),
-        TEST(test_azure),
-        TEST(test_when_a_tool_is_called),
-        TEST(test_tool_stream),
-        TEST(test_completions),
+        TEST(test_object),        TEST(test_work),
+        TEST(test_what_was_said), TEST(test_model_from_the_path_wins),
+        TEST(test_max_tokens),    TEST(test_choices),
+        TEST(test_stream),        TEST(test_stream_usage),
+        TEST(test_chunks),        TEST(test_stream_choices_take_turns),
+        TEST(test_azure),         TEST(test_when_a_tool_is_called),
+        TEST(test_tool_stream),   TEST(test_completions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
