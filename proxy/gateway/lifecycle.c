@@ -25,6 +25,8 @@
 
 /* How often certificates are looked at, gauges copied and the control socket's wishes read. */
 #define TICK (1 * CLOCK_SECOND)
+/* How long a worker whose work is done, or was cut, waits for what it has charged to reach the stores. */
+#define LAST_WORDS (1 * CLOCK_SECOND)
 
 enum phase { SERVING, UNREADY, DRAINING, CUTTING };
 
@@ -37,6 +39,8 @@ struct served_worker {
     _Atomic bool mailed; /* it is under way */
     struct timer tick;
     _Atomic int order;             /* enum phase to enter */
+    bool cut;                      /* CUTTING was obeyed */
+    uint64_t done_at;              /* loop time: nothing is left to be served; 0: not yet */
     unsigned most_clients;         /* since memory was last given back */
     _Atomic(struct round *) adopt; /* what to serve from now on, with a reference */
     struct round *round;           /* what is served; a reference */
@@ -116,6 +120,19 @@ static void take_round(struct served_worker *served)
     served->round = next;
 }
 
+/* Those who were cut have yet to end, and their reservations to be settled, in this turn and the next ones. */
+static bool may_stop(struct served_worker *served)
+{
+    const struct worker *worker = served->worker;
+    bool done = served_clients(worker) == 0 && worker->flight_count == 0 && !worker_is_arriving(worker);
+    if (!served->cut && !done)
+        return false;
+    uint64_t now = loop_now(worker->loop);
+    if (!served->done_at)
+        served->done_at = now;
+    return now - served->done_at >= LAST_WORDS || (list_empty(&worker->exchanges) && worker->delivery_count == 0);
+}
+
 static void obey(struct served_worker *served)
 {
     struct worker *worker = served->worker;
@@ -127,10 +144,10 @@ static void obey(struct served_worker *served)
         worker_stop_listening(worker, worker->index == 0);
         worker_drain(worker);
     }
-    if (order >= CUTTING)
+    if (order >= CUTTING && !served->cut)
         cut(worker);
-    bool done = served_clients(worker) == 0 && worker->flight_count == 0 && !worker_is_arriving(worker);
-    if (order >= CUTTING || (order >= DRAINING && done))
+    served->cut = order >= CUTTING;
+    if (order >= DRAINING && may_stop(served))
         loop_stop(worker->loop);
 }
 

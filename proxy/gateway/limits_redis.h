@@ -67,7 +67,8 @@ MUST_CHECK struct limits_store *limits_redis_create(struct worker *worker, struc
 /* From now on that store is asked (a reload has changed its name). Open calls settle there. */
 void limits_redis_use(struct limits_store *store, struct redis_store *redis);
 /*
- * Before the worker's stores (redis_stores_destroy). No call may be open; settlements under way are not waited for.
+ * Before the worker's stores (redis_stores_destroy). No call may be open; settlements under way are not waited for
+ * here: a worker that ends does so before (worker.delivery_count).
  * NULL is allowed.
  */
 void limits_redis_destroy(struct limits_store *store);

@@ -88,6 +88,7 @@ static void answered(struct redis_call *call, const struct redis_reply *reply)
     struct limits_redis *store = delivery->store;
     if (delivery->tries > 1)
         store->tries--;
+    store->worker->delivery_count--;
     if (reply->error) {
         if (is_wrong(reply->error) && delivery->tries >= TRIES)
             drop(delivery);
@@ -116,6 +117,7 @@ static void send_delivery(struct limits_delivery *delivery)
     if (++delivery->tries > 1)
         store->tries++;
     delivery->call.done = answered;
+    store->worker->delivery_count++;
     list_append(&store->sent, &delivery->link);
     redis_eval(store->redis->redis, NULL, &delivery->call, &store->scripts.script[delivery->script], words,
                delivery->keys, words + delivery->keys, delivery->args, DEADLINE);
@@ -145,7 +147,10 @@ void limits_deliver_kept(struct limits_redis *store)
 void limits_deliver_finish(struct limits_redis *store)
 {
     LIST_EACH(&store->sent, link)
-    pending_cancel(&CONTAINER_OF(link, struct limits_delivery, link)->call.pending);
+    {
+        pending_cancel(&CONTAINER_OF(link, struct limits_delivery, link)->call.pending);
+        store->worker->delivery_count--;
+    }
     struct list *lists[] = {&store->sent, &store->kept};
     for (unsigned i = 0; i < ARRAY_LEN(lists); i++)
         while (!list_empty(lists[i])) {

@@ -92,6 +92,7 @@ struct worker {
     bool leaving;             /* answers ask clients to come back on another connection */
     bool draining;            /* no connection is accepted or kept for more than what it does now */
     unsigned flight_count;    /* flown exchanges: they have no client whose leaving ends them */
+    unsigned delivery_count;  /* settlements under way to a store of limits: the worker's end waits a little for them */
     /* counts for tests and metrics */
     unsigned exchange_count, client_count, upstream_count;
 };

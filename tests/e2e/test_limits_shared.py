@@ -322,6 +322,25 @@ def test_tokens_come_back_even(owned, redis, gateway):
     assert reported > 0 and statuses(results, 429) == 0
 
 
+@pytest.mark.parametrize("ends", ["completed", "cut"])
+def test_a_drained_process_has_settled(owned, redis, tmp_path, ends):
+    """The last answers of a process that ends are charged as they were reported or delivered, not as they were reserved."""
+    drain = {"drain": {"delay": "0s", "grace": "1s"}} if ends == "cut" else {}
+    pause = "60s" if ends == "cut" else "30ms"
+    dying = process.Gateway(tmp_path, {**config(redis.url, {"name": "day", "tokens": "100000/day", "per": ["consumer"]},
+                                                {"name": "parallel", "concurrency": 9}, mock={"chunk_interval": pause}), **drain})
+    owned.callback(dying.finish, kill=True)
+    with dying.client() as client, redis_server.Connection(redis.port) as connection:
+        client.send(wire.request("POST", "/v1/chat/completions", json.dumps({"model": "m", "messages": SAY, "stream": True, "max_tokens": 5000})))
+        dying.wait_until(lambda: connection.ask("KEYS", "postern:p*"))
+        [key] = connection.ask("KEYS", "postern:c*")
+        assert int(connection.ask("GET", key).split()[1]) > 5000
+        dying.signal(signal.SIGTERM)
+        dying.finish()
+        assert not reserved(connection)
+        assert 0 < int(connection.ask("GET", key).split()[1]) < 100
+
+
 def test_process_that_dies(owned, tmp_path, redis, gateway):
     """A place that a killed process held is free when its lease has passed, and no key stays for ever."""
     limits = [{"name": "parallel", "concurrency": 1}, {"name": "day", "tokens": "1000/day"}]
