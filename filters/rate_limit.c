@@ -199,6 +199,21 @@ static void on_end(struct filter *filter, enum outcome outcome)
     rate_limit_queue_wake(filter);
 }
 
+/* ---- metrics ---- */
+
+/* How many processes there are is the same on every worker. */
+static void collect(struct worker *worker, void *collected, struct span name)
+{
+    const struct rate_limit_instance *instance = collected;
+    if (!instance->shared)
+        return;
+    struct limits_redis_counts counts = limits_redis_counts(instance->shared);
+    metrics_copy(worker->metrics, METRIC_LIMIT_OWED, &name, counts.waiting);
+    metrics_copy(worker->metrics, METRIC_LIMIT_DROPPED, &name, counts.dropped);
+    if (worker->index == 0)
+        metrics_copy(worker->metrics, METRIC_LIMIT_INSTANCES, &name, counts.instances);
+}
+
 /* ---- simulate ---- */
 
 static void explain(const struct filter *filter, struct buffer *sentence)
@@ -226,6 +241,7 @@ const struct filter_type filter_rate_limit = {
     .state_size = sizeof(struct rate_limit_state),
     .attach = attach,
     .detach = detach,
+    .collect = collect,
     .on_request = on_request,
     .on_response_head = on_response_head,
     .on_end = on_end,

@@ -406,7 +406,8 @@ static void clear_gone(struct metrics *metrics)
         bool gauge = series->family == METRIC_POOL_CONNECTIONS || series->family == METRIC_POOL_WAITING ||
                      series->family == METRIC_CREDENTIAL_WORKERS || series->family == METRIC_STORE_WORKERS ||
                      series->family == METRIC_STORE_WAITING || series->family == METRIC_CACHE_BYTES ||
-                     series->family == METRIC_CACHE_ENTRIES;
+                     series->family == METRIC_CACHE_ENTRIES || series->family == METRIC_LIMIT_OWED ||
+                     series->family == METRIC_LIMIT_INSTANCES;
         if (gauge && series->stamp != metrics->stamp)
             metrics_set(series, 0, 0);
     }

@@ -107,6 +107,16 @@ const struct metrics_family metrics_families[METRIC_FAMILY_COUNT] = {
     [METRIC_LIMIT_TOKENS] = {"postern_limit_tokens_total",
                              "Tokens charged to limits: as the target reported them, or as they were estimated.",
                              METRICS_COUNTER, LABELS(2, "filter", "basis")},
+    [METRIC_LIMIT_OWED] = {"postern_limit_store_waiting",
+                           "Settlements and charges that a limits' store has not taken yet.", METRICS_GAUGE,
+                           LABELS(1, "filter")},
+    [METRIC_LIMIT_DROPPED] = {"postern_limit_store_dropped_total",
+                              "Settlements and charges that a limits' store never heard of: too many waited, or it "
+                              "refused them.",
+                              METRICS_COUNTER, LABELS(1, "filter")},
+    [METRIC_LIMIT_INSTANCES] = {"postern_limit_instances",
+                                "Processes that share a filter's limits through a store, as last heard; 0: never.",
+                                METRICS_GAUGE, LABELS(1, "filter")},
     [METRIC_TARGET_LIMIT] = {"postern_target_limit_total",
                              "Times a target was passed over because a limit of it or of its deployment was reached "
                              "(refused) or could not be counted (lost).",

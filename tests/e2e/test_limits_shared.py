@@ -220,6 +220,27 @@ def test_sdk_backs_off(gateway, redis):
     assert set(faults) == {"RATE_LIMITED"}
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_server_that_asks_for_certificates(owned, gateway, certificates, tmp_path, shown):
+    """TLS with a client certificate: two gateways count together. Without one the store is lost, and the limit says what then happens."""
+    port = process.free_port()
+    server = redis_server.Server(tmp_path, "--tls-port", port, "--tls-auth-clients", "yes", "--tls-ca-cert-file", certificates.ca,
+                                 "--tls-cert-file", certificates.certificate, "--tls-key-file", certificates.key)
+    owned.callback(server.finish, kill=True)
+    settings = config(f"rediss://localhost:{port}", {"name": "few", "requests": "3/day", "when_store_lost": "closed"})
+    tls = settings["stores"][0]["redis"]["tls"] = {"ca": str(certificates.ca)}
+    if shown:
+        tls |= {"certificate": str(certificates.certificate), "key": str(certificates.key)}
+    gateways = [gateway(**settings) for _ in range(2)]
+    body = json.dumps({"model": "m", "messages": SAY})
+    found = [one.client().ask("POST", "/v1/chat/completions", body).status for _ in range(2) for one in gateways]
+    assert found == ([200, 200, 200, 429] if shown else [503] * 4)
+    assert all(one.probe("/readyz") == 200 for one in gateways)
+    with redis_server.Connection(server.port) as connection:
+        keys = connection.ask("KEYS", "postern:c*")
+        assert [connection.ask("GET", key).split()[1] for key in keys] == (["3"] if shown else [])
+
+
 @pytest.mark.parametrize("word, status", [("open", 200), ("closed", 503), ("lease", 200)])
 def test_when_store_lost(gateway, owned, redis, word, status):
     served = gateway(**config(redis.url, {"name": "few", "requests": "100/minute", "when_store_lost": word}, deadline="20ms"))
@@ -231,6 +252,10 @@ def test_when_store_lost(gateway, owned, redis, word, status):
         assert answer.status == status
         assert 'postern_limit_total{filter="limit",limit="",result="local"} 1' in served.metrics()
         assert served.probe("/readyz") == 200
+        if word != "closed":
+            assert 'postern_limit_store_waiting{filter="limit"} 0' not in served.metrics()  # what was granted without it is owed
+        assert 'postern_limit_store_dropped_total{filter="limit"} 0' in served.metrics()
+        assert 'postern_limit_instances{filter="limit"} 1' in served.metrics()
 
 
 def of_targets(url, limits, when_store_lost="lease", second=True, deadline="5s"):
