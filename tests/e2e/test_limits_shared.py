@@ -191,6 +191,8 @@ def test_lost_store(owned, tmp_path, redis, fleet, how, seconds):
             redis.signal(signal.SIGCONT)
         pause.wait(2)
     only_answers(results)
+    # A line of the access log may come after its answer.
+    gateways[0].wait_until(lambda: len(admitted_at(gateways)) >= statuses(results, 200))
     times = admitted_at(gateways)
     over = excess(times, burst, rate)
     print(f"\n{how} for {seconds} s: {len(times)} admitted of {len(times) + statuses(results, 429)}, worst window {over:+.1f} over burst + "
