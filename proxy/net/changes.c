@@ -52,6 +52,7 @@ struct changes {
     struct timer quiet, look;
     uint64_t first; /* change not yet told of, loop time; 0: none */
     bool unsettled; /* the last look saw a change: the next one tells whether it is over */
+    bool blind;     /* a directory cannot be watched, though it is there */
 };
 
 /* ---- looking ---- */
@@ -119,8 +120,11 @@ static void add_spot(struct changes *changes, const char *path, const char *name
     if (changes->fd < 0)
         return;
     int directory = inotify_add_watch(changes->fd, path, EVENTS | IN_ONLYDIR);
-    if (directory < 0)
-        return; /* it is gone again, or there are too many: then looking must do */
+    if (directory < 0) {
+        /* Not gone again: watches have run out, or it may be entered but not read. Then looking must do. */
+        changes->blind |= errno != ENOENT && errno != ENOTDIR;
+        return;
+    }
     struct spot *spot = memory_zalloc(sizeof(*spot));
     spot->directory = directory;
     spot->walk = changes->walk;
@@ -212,7 +216,9 @@ static void walk_along(struct changes *changes, const char *path)
 /* Where the paths lead now. What they led to before is let go of afterwards, so that nothing is missed in between. */
 static void walk_all(struct changes *changes)
 {
+    bool before = changes->blind;
     changes->walk++;
+    changes->blind = false;
     for (size_t i = 0; i < changes->count; i++)
         walk_along(changes, changes->paths[i]);
     LIST_EACH(&changes->spots, link)
@@ -226,6 +232,9 @@ static void walk_all(struct changes *changes)
         if (!is_watched(changes, directory))
             (void)inotify_rm_watch(changes->fd, directory);
     }
+    if (changes->blind && !before)
+        log_write(LOG_WARNING, "config", "a directory cannot be watched (inotify): files are looked at every %llu ms",
+                  (unsigned long long)(CHANGES_LOOK_OFTEN / 1000));
 }
 
 /* ---- what the kernel tells ---- */
@@ -272,6 +281,11 @@ static void readable(void *arg, unsigned ready)
 
 /* ---- timers ---- */
 
+static uint64_t pause_of(const struct changes *changes)
+{
+    return changes_told(changes) ? CHANGES_LOOK_SELDOM : CHANGES_LOOK_OFTEN;
+}
+
 static void settled(struct timer *timer)
 {
     struct changes *changes = CONTAINER_OF(timer, struct changes, quiet);
@@ -280,6 +294,7 @@ static void settled(struct timer *timer)
     walk_all(changes);
     (void)look(changes);
     changes->unsettled = false;
+    timer_set(changes->loop, &changes->look, loop_now(changes->loop) + pause_of(changes));
     changes->fn(changes->arg);
 }
 
@@ -291,8 +306,7 @@ static void due(struct timer *timer)
     if (!other && changes->unsettled)
         noticed(changes);
     changes->unsettled = other;
-    uint64_t often = changes->fd < 0 || other ? CHANGES_LOOK_OFTEN : CHANGES_LOOK_SELDOM;
-    timer_set(changes->loop, timer, loop_now(changes->loop) + (other ? CHANGES_MOST : often));
+    timer_set(changes->loop, timer, loop_now(changes->loop) + (other ? CHANGES_MOST : pause_of(changes)));
 }
 
 /* ---- life ---- */
@@ -349,13 +363,12 @@ void changes_set(struct changes *changes, const struct span *paths, size_t count
     walk_all(changes);
     (void)look(changes);
     noticed(changes);
-    timer_set(changes->loop, &changes->look,
-              loop_now(changes->loop) + (changes->fd < 0 ? CHANGES_LOOK_OFTEN : CHANGES_LOOK_SELDOM));
+    timer_set(changes->loop, &changes->look, loop_now(changes->loop) + pause_of(changes));
 }
 
 bool changes_told(const struct changes *changes)
 {
-    return changes->fd >= 0;
+    return changes->fd >= 0 && !changes->blind;
 }
 
 void changes_destroy(struct changes *changes)

@@ -39,7 +39,7 @@ MUST_CHECK struct changes *changes_create(struct loop *loop, bool look_only, cha
  * is called once, for what changed between the caller's reading and this call.
  */
 void changes_set(struct changes *changes, const struct span *paths, size_t count);
-/* Whether the kernel tells; else it is looked. */
+/* Whether the kernel tells of all that is watched; else it is looked often. */
 bool changes_told(const struct changes *changes);
 /* NULL is allowed. */
 void changes_destroy(struct changes *changes);

@@ -363,6 +363,31 @@ static void test_looks_seldom(void **state)
     close_house(&house);
 }
 
+/* Who may enter a directory but not read it cannot watch it, as when watches have run out. */
+static void test_unwatchable(void **state)
+{
+    (void)state;
+    struct house house;
+    open_house(&house, false);
+    folder(&house, "closed");
+    put(&house, "closed/file", "a");
+    assert_int_equal(chmod(house.folder, 0711), 0);
+    assert_int_equal(chmod(at(&house, "closed"), geteuid() == 0 ? 0711 : 0300), 0);
+    uid_t self = geteuid();
+    assert_true(self != 0 || seteuid(54321) == 0);
+    watch_one(&house, "closed/file");
+    assert_false(changes_told(house.changes));
+    assert_int_equal(seteuid(self), 0);
+    put(&house, "closed/file", "longer");
+    unsigned before = house.told;
+    pass(&house, 2 * CHANGES_LOOK_OFTEN);
+    assert_int_equal(house.told, before + 1);
+    assert_int_equal(chmod(at(&house, "closed"), 0700), 0);
+    watch_one(&house, "closed");
+    assert_true(changes_told(house.changes));
+    close_house(&house);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,7 +397,7 @@ int main(void)
         cmocka_unit_test(test_neighbours),       cmocka_unit_test(test_nowhere),
         cmocka_unit_test(test_set_again),        cmocka_unit_test(test_quiet),
         cmocka_unit_test(test_half_written),     cmocka_unit_test(test_look_settles),
-        cmocka_unit_test(test_looks_seldom),
+        cmocka_unit_test(test_looks_seldom),     cmocka_unit_test(test_unwatchable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
