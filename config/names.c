@@ -65,6 +65,10 @@ static void gather(struct section *section, struct arena *arena, const struct no
         return;
     for (const struct node *item = list->first; item; item = item->next) {
         const struct node *name = keyed ? NULL : tree_get(item, SPAN("name"));
+        const struct node *address = keyed || name ? NULL : tree_get(item, SPAN("address"));
+        /* A listener without a name is called by its address, which its own row keeps from being there twice. */
+        if (address && address->kind == NODE_SCALAR && !table_get(&section->by_name, address->text))
+            define(section, arena, address->text, address->place, report);
         if (keyed)
             define(section, arena, item->key, item->key_place, report);
         else if (name && name->kind == NODE_SCALAR && name->text.len)

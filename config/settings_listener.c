@@ -61,7 +61,6 @@ static const struct settings_spec tls_spec =
 static const struct setting listener_table[] = {
     {.name = "name",
      .type = SETTING_STRING,
-     .flags = SETTING_UNIQUE,
      AT(name),
      .fallback_note = "the address",
      .max = 63,

@@ -17,7 +17,7 @@ static const struct setting root_table[] = {
      .example = "postern/v1"},
     {.name = "listeners",
      .type = SETTING_OBJECTS,
-     .flags = SETTING_REQUIRED | SETTING_NOT_EMPTY,
+     .flags = SETTING_REQUIRED | SETTING_NOT_EMPTY | SETTING_DEFINES,
      SETTING_ITEMS_AT(struct config, listeners, listener_count),
      .max = 64,
      .sub = &config_listener_spec,
@@ -73,7 +73,9 @@ static const struct setting root_table[] = {
      SETTING_ITEMS_AT(struct config, stores, store_count),
      .max = 16,
      .sub = &config_store_spec,
-     .help = "Where counts are kept that several Posterns share, for filters to name.",
+     .help =
+         "Where several Posterns keep what they share, counts of limits and answers of caches, for filters and targets "
+         "to name.",
      .example = "[{name: shared, redis: \"redis://cache:6379\"}]"},
     {.name = "limits",
      .type = SETTING_OBJECT,

@@ -7,6 +7,7 @@
  * knows what they do. On a listener that others can reach both need a rule that names them in `operations`.
  */
 #include "config/config.h"
+#include "filters/operation_names.h"
 #include "gateway/exchange.h"
 #include "gateway/filter.h"
 #include "gateway/snapshot.h"
@@ -69,6 +70,7 @@ static const struct setting rule_table[] = {
      .flags = SETTING_NOT_EMPTY | SETTING_UNIQUE,
      AT(listeners),
      .max = 64,
+     .refers = "listeners",
      .help = "Names of listeners. Without it all that use this filter.",
      .example = "[apps]"},
 };
@@ -77,15 +79,7 @@ static const struct setting rule_table[] = {
 static void check_rule(void *settings, struct report *report)
 {
     const struct rule_settings *rule = settings;
-    for (size_t i = 0; i < rule->operations.count; i++) {
-        struct span name = rule->operations.items[i];
-        if (!operation_by_name(name) && !span_equal(name, SPAN(PASSTHROUGH)))
-            report_error(
-                report, settings_place_at(&rule->settings, "operations", i),
-                "there is no operation \"%.*s\"; they are called as in the access log: chat, completions, embeddings, "
-                "responses, responses_stored, files, ... or " PASSTHROUGH,
-                SPAN_ARG(name));
-    }
+    operation_names_check(&rule->settings, &rule->operations, SPAN(PASSTHROUGH), report);
 }
 
 static const struct settings_spec rule_spec =

@@ -30,6 +30,7 @@ static const struct setting rule_table[] = {
      .flags = SETTING_NOT_EMPTY | SETTING_UNIQUE,
      AT(listeners),
      .max = 64,
+     .refers = "listeners",
      .help = "Only requests on these listeners.",
      .example = "[apps]"},
     {.name = "max_temperature",

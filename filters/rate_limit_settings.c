@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/clock.h"
+#include "filters/operation_names.h"
 #include "filters/rate_limit.h"
 
 /* ---- one limit ---- */
@@ -189,11 +190,7 @@ static void check_lists(const struct limit_settings *limit, struct report *repor
                          "\"per\" cannot hold \"%.*s\"; allowed: consumer, group, model, operation, client_address, "
                          "attribute:NAME, header:NAME (in small letters)",
                          SPAN_ARG(limit->per.items[i]));
-    for (size_t i = 0; i < limit->operations.count; i++)
-        if (!operation_by_name(limit->operations.items[i]))
-            report_error(report, settings_place_at(&limit->settings, "operations", i),
-                         "there is no operation \"%.*s\"; they are called as in the access log: chat, embeddings, ...",
-                         SPAN_ARG(limit->operations.items[i]));
+    operation_names_check(&limit->settings, &limit->operations, (struct span){0}, report);
 }
 
 static const struct setting_rate *amount_of(struct limit_settings *limit)

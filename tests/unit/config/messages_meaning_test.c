@@ -59,7 +59,7 @@ static const struct message_case meaning_cases[] = {
      "listeners:\n"
      "  - {name: a, address: \"127.0.0.1:1\"}\n"
      "  - {name: a, address: \"127.0.0.1:2\"}\n" REST,
-     177, 0, "c.yaml:4:12: a second listener has the name \"a\"; the first is at c.yaml:3:12\n"},
+     177, 0, "c.yaml:4:12: a second listener is called \"a\"; the first is at c.yaml:3:12\n"},
     {HEAD "targets: [{name: m, mock: {}}]\n"
           "models: [{name: \"*\", targets: [m]}]\n"
           "admin: {address: \"127.0.0.1:1\"}\n",

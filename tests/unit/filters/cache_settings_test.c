@@ -37,7 +37,8 @@ static void test_defaults(void **state)
 {
     (void)state;
     struct report report;
-    struct config *config = load("rules: [{models: [\"gpt-4o*\"], max_temperature: 0.5, ttl: 2m, max_size: 4KiB}, {}], "
+    struct config *config = load("rules: [{models: [\"gpt-4o*\"], max_temperature: 0.5, ttl: 2m, max_size: 4KiB}, "
+                                 "{listeners: [\"127.0.0.1:1\"]}], "
                                  "stale_if_error: 1h",
                                  "", &report);
     assert_non_null(config);
@@ -100,6 +101,7 @@ static void test_refused(void **state)
         {"store: other, seal: off, " RULE, STORES, "other"},
         {"scope: tenant, " RULE, "", "scope"},
         {"ttl: 0s, " RULE, "", "ttl"},
+        {"rules: [{listeners: [apps]}]", "", "no listener is called \"apps\"; allowed: 127.0.0.1:1\n"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct report report;

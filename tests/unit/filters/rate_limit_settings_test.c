@@ -164,7 +164,7 @@ static void test_refused(void **state)
         {"limits: [{name: a, requests: 1/second, per: [consumers]}]", "\"per\" cannot hold \"consumers\""},
         {"limits: [{name: a, requests: 1/second, per: [\"header:\"]}]", "\"per\" cannot hold \"header:\""},
         {"limits: [{name: a, requests: 1/second, per: [\"header:X-Team\"]}]", "\"per\" cannot hold"},
-        {"limits: [{name: a, requests: 1/second, operations: [chats]}]", "there is no operation \"chats\""},
+        {"limits: [{name: a, requests: 1/second, operations: [chats]}]", "did you mean \"chat\"?"},
         {"limits: [{name: a, requests: 1/second, window: calendar}]", "\"window: calendar\" is for hours"},
         {"limits: [{name: a, concurrency: 1, window: rolling}]", "\"window\" has no effect on concurrency"},
         {"limits: [{name: a, requests: 1/month, window: smooth, burst: 5}]", "more than 100 days"},
