@@ -95,13 +95,22 @@ static void explain_setting(struct buffer *out, const struct setting *setting, s
         buffer_format(out, "\nEXAMPLE:\n    %s: %s\n", setting->name, setting->example);
 }
 
+/* Where the first sentence's full stop stands; one of an ellipsis ends none. */
+static size_t first_sentence(struct span help)
+{
+    size_t at = span_search(help, SPAN(". "));
+    while (at < help.len && at > 0 && help.ptr[at - 1] == '.')
+        at += 1 + span_search(span_skip(help, at + 1), SPAN(". "));
+    return at < help.len ? at : help.len;
+}
+
 static void explain_children(struct buffer *out, const struct settings_spec *spec)
 {
     buffer_append(out, SPAN("\nSETTINGS:\n"));
     for (size_t i = 0; i < spec->count; i++) {
         const struct setting *setting = &spec->table[i];
         struct span help = span_str(setting->help);
-        size_t sentence = span_search(help, SPAN(". "));
+        size_t sentence = first_sentence(help);
         buffer_format(out, "    %s <", setting->name);
         describe_type(setting, out);
         buffer_format(out, ">%s\n", setting->flags & SETTING_REQUIRED ? " (required)" : "");
@@ -129,11 +138,15 @@ static void unknown(struct buffer *out, const struct place_in_schema *at, const 
         suggest_add(&suggest, span_str(at->spec->table[i].name));
     for (size_t i = 0; at->types && filters && i < filters->count; i++)
         suggest_add(&suggest, span_str(filters->entries[i].name));
+    bool type = !parent.len && find_type(filters, part) != NULL;
     if (parent.len)
         buffer_format(out, "%.*s has no setting \"%.*s\"", SPAN_ARG(parent), SPAN_ARG(part));
     else
         buffer_format(out, "there is no setting \"%.*s\"", SPAN_ARG(part));
-    buffer_append(out, suggest_text(&suggest));
+    if (type)
+        buffer_format(out, "; did you mean \"filters.%.*s\"?", SPAN_ARG(part));
+    else
+        buffer_append(out, suggest_text(&suggest));
     buffer_append(out, SPAN("\n"));
     arena_finish(&arena);
 }

@@ -193,7 +193,7 @@ static const char *url_trouble(struct config_redis *redis)
         return "must have nothing behind the host but /NUMBER, the database";
     redis->database = (unsigned)number;
     if (!config_redis_address(span_take(rest, slash), &redis->host, &redis->port))
-        return "must name a host, such as redis://cache:6379";
+        return "must name a host, and a port from 1 to 65535 if any, such as redis://cache:6379";
     return NULL;
 }
 

@@ -55,7 +55,18 @@ static void unknown_settings_are_near_others(void **state)
     explains("targets.timeout.connect", false, "targets has no setting \"timeout\"; allowed: name, ");
     explains("filters.edits", false, "filters has no setting \"edits\"; allowed: edit, gate; did you mean \"edit\"?\n");
     explains("workers.x", false, "workers has no setting \"x\"\n");
+    explains("gate", false, "there is no setting \"gate\"; did you mean \"filters.gate\"?\n");
     explains(".", false, "there is no setting \"\"");
+}
+
+static void an_ellipsis_ends_no_sentence(void **state)
+{
+    (void)state;
+    struct buffer page = {0};
+    assert_true(config_explain(&page, command_settings(), SPAN("filters.rate_limit")));
+    struct span text = buffer_span(&page);
+    assert_true(span_search(text, SPAN("each caller, model, ... and limit at a time.\n    fields")) < text.len);
+    buffer_finish(&page);
 }
 
 static void check_rows(const struct settings_spec *spec, unsigned depth)
@@ -114,9 +125,8 @@ static void the_reference_is_current(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(settings_are_explained),
-        cmocka_unit_test(unknown_settings_are_near_others),
-        cmocka_unit_test(rows_are_complete),
+        cmocka_unit_test(settings_are_explained),       cmocka_unit_test(unknown_settings_are_near_others),
+        cmocka_unit_test(an_ellipsis_ends_no_sentence), cmocka_unit_test(rows_are_complete),
         cmocka_unit_test(the_reference_is_current),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
