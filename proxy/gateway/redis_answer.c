@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/redis_internal.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 /* Times that a script is loaded for one call. */
 #define LOAD_TURNS 2
+/* Between two lines about the same server's refusals. */
+#define REFUSED_EVERY (60 * CLOCK_SECOND)
 
 /* An error's text without what the command held: only unknown commands are answered with their arguments. */
 static struct span without_arguments(struct span text)
@@ -109,6 +112,22 @@ static void learn(struct redis_node *node, enum redis_error error, struct span t
     redis_node_lost(node, why, true);
 }
 
+/* A server that answers and yet serves nobody: there is something for its operator to mend. */
+static void complain(struct redis_node *node, enum redis_error error, struct span text)
+{
+    uint64_t now = loop_now(node->redis->loop);
+    if (error != REDIS_ERROR_OOM && error != REDIS_ERROR_NOPERM && error != REDIS_ERROR_BUSY)
+        return;
+    if (now - node->refused >= REFUSED_EVERY)
+        node->refused_as = 0;
+    if (node->refused_as & 1u << error)
+        return;
+    node->refused = now;
+    node->refused_as |= 1u << error;
+    log_write(LOG_WARNING, "redis", "store %.*s: %s:%u refuses commands: %.*s", SPAN_ARG(node->redis->options.name),
+              node->host, node->port, SPAN_ARG(span_take(text, 160)));
+}
+
 void redis_answer(struct redis_node *node, struct redis_request *request, const struct redis_value *value)
 {
     struct redis_reply reply = {.value = value};
@@ -124,6 +143,8 @@ void redis_answer(struct redis_node *node, struct redis_request *request, const 
     }
     if (request->asked && !request->call)
         node->redis->counters.late++;
+    if (reply.error && !ours)
+        complain(node, reply.error, reply.detail);
     redis_request_tell(request, &reply);
     redis_request_free(request);
     if (reply.error && !ours)

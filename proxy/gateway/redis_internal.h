@@ -80,10 +80,12 @@ struct redis_node {
     char *host;
     uint16_t port;
     bool sentinel;
-    bool seed;        /* from the configuration: kept when no longer listed */
-    bool listed;      /* serves slots, or is the master: connected without being asked */
-    bool told;        /* the log knows that it is gone */
-    bool cannot_load; /* the log knows that it takes no scripts */
+    bool seed;           /* from the configuration: kept when no longer listed */
+    bool listed;         /* serves slots, or is the master: connected without being asked */
+    bool told;           /* the log knows that it is gone */
+    bool cannot_load;    /* the log knows that it takes no scripts */
+    uint64_t refused;    /* when the log was last told that it refuses commands */
+    uint32_t refused_as; /* with which errors since, a bit for each */
     enum redis_state state;
     struct connector *connector;
     struct wire wire;

@@ -131,7 +131,12 @@ static uint64_t pause_after(struct redis_node *node)
 static void say_lost(struct redis_node *node, const char *why)
 {
     struct redis *redis = node->redis;
-    (void)snprintf(redis->why, sizeof(redis->why), "%s:%u: %s", node->host, node->port, why);
+    (void)snprintf(redis->why, sizeof(redis->why), "%s:%u: ", node->host, node->port);
+    size_t place = strlen(redis->why);
+    /* A connector's words begin with the address that it tried; where the host is one that is said already. */
+    if (strncmp(why, redis->why, place) == 0)
+        why += place;
+    (void)snprintf(redis->why + place, sizeof(redis->why) - place, "%s", why);
     if (!node->told)
         log_write(LOG_WARNING, "redis", "store %.*s: %s", SPAN_ARG(redis->options.name), redis->why);
     node->told = true;

@@ -5,6 +5,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/clock.h"
@@ -205,6 +207,67 @@ static void errors_that_speak_of_the_server_end_its_connection(void **state)
         assert_true(redis_is_up(world.redis, SPAN("")));
         finish();
     }
+}
+
+static void refuse(const char *command, const char *reply)
+{
+    struct asked asked = {0};
+    fake_redis_reply(fakes[0], command, reply);
+    asked_start(&world, &asked, "", command);
+    redis_world_settle(&world);
+    assert_int_not_equal(asked.error, REDIS_ERROR_NONE);
+}
+
+static unsigned count_of(const char *text, const char *word)
+{
+    unsigned count = 0;
+    for (const char *at = strstr(text, word); at; at = strstr(at + 1, word))
+        count++;
+    return count;
+}
+
+static void a_server_that_refuses_is_told_of_once_a_minute(void **state)
+{
+    (void)state;
+    char text[4096];
+    begin(&(struct redis_options){0}, 1);
+    redis_world_pass(&world, 2 * CLOCK_SECOND);
+    int captured = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+    assert_true(captured >= 0 && saved >= 0 && dup2(captured, STDERR_FILENO) >= 0);
+    log_configure(LOG_WARNING, LOG_TEXT);
+    refuse("GET a", "-OOM command not allowed\r\n");
+    refuse("GET b", "-OOM command not allowed\r\n");
+    refuse("GET c", "-NOPERM this user\r\n");
+    refuse("GET d", "-WRONGTYPE Operation against a key\r\n");
+    refuse("GET e", "-OOM command not allowed\r\n");
+    redis_world_pass(&world, 61 * CLOCK_SECOND);
+    refuse("GET f", "-OOM command not allowed\r\n");
+    log_configure(LOG_ERROR, LOG_TEXT);
+    assert_true(dup2(saved, STDERR_FILENO) >= 0);
+    close(saved);
+    ssize_t size = pread(captured, text, sizeof(text) - 1, 0);
+    close(captured);
+    assert_true(size >= 0);
+    text[size] = '\0';
+    assert_int_equal(count_of(text, "refuses commands: OOM command not allowed"), 2);
+    assert_int_equal(count_of(text, "refuses commands: NOPERM this user"), 1);
+    assert_int_equal(count_of(text, "\n"), 3);
+    finish();
+}
+
+static void an_address_is_said_once(void **state)
+{
+    (void)state;
+    struct redis_status now;
+    char wanted[64];
+    begin(&(struct redis_options){0}, 1);
+    redis_world_pass(&world, 2 * CLOCK_SECOND);
+    fake_redis_refuse(fakes[0]);
+    redis_world_pass(&world, 2 * CLOCK_SECOND);
+    redis_status(world.redis, &now);
+    (void)snprintf(wanted, sizeof(wanted), "127.0.0.1:%u: Connection refused", fakes[0]->port);
+    assert_string_equal(now.why, wanted);
+    finish();
 }
 
 /* ---- scripts ---- */
@@ -470,6 +533,8 @@ int main(void)
         cmocka_unit_test(refused_greetings_rest),
         cmocka_unit_test(live_connections_log_in_anew),
         cmocka_unit_test(errors_that_speak_of_the_server_end_its_connection),
+        cmocka_unit_test(a_server_that_refuses_is_told_of_once_a_minute),
+        cmocka_unit_test(an_address_is_said_once),
         cmocka_unit_test(forgotten_scripts_are_loaded_once),
         cmocka_unit_test(scripts_that_cannot_be_loaded_are_an_error),
         cmocka_unit_test(commands_go_where_their_slot_is),
