@@ -38,9 +38,15 @@ static enum verdict show_healthz(struct filter *filter)
     return answer(filter, 200, text_type, SPAN("ok\n"));
 }
 
+/* An accepted POST /drain counts from its answer on, not from when the main thread next looks. */
+static bool is_ready(struct process *process)
+{
+    return atomic_load(&process->ready) && !atomic_load(&process->drain_requested);
+}
+
 static enum verdict show_readyz(struct filter *filter)
 {
-    if (atomic_load(&process_of(filter)->ready))
+    if (is_ready(process_of(filter)))
         return answer(filter, 200, text_type, SPAN("ready\n"));
     return answer(filter, 503, text_type, SPAN("not ready: starting or draining\n"));
 }
@@ -197,7 +203,7 @@ static enum verdict show_status(struct filter *filter)
     buffer_format(&page,
                   "{\"version\":\"" POSTERN_VERSION "\",\"ready\":%s,\"draining\":%s,\"workers\":%u,"
                   "\"configuration\":{\"generation\":%llu,\"loaded_at\":%llu",
-                  atomic_load(&process->ready) ? "true" : "false",
+                  is_ready(process) ? "true" : "false",
                   atomic_load(&process->drain_requested) || filter->exchange->worker->draining ? "true" : "false",
                   process->worker_count, (unsigned long long)snapshot->generation,
                   (unsigned long long)(snapshot->loaded_wall / CLOCK_SECOND));

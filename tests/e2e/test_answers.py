@@ -128,7 +128,8 @@ def test_model_that_is_not_there(gateway, upstream):
 def test_control_is_on_its_socket_alone(gateway, upstream, tmp_path_factory):
     """The admin address shows; what changes something, or shows more, is behind a file's permissions."""
     path = tmp_path_factory.mktemp("c") / "control.sock"
-    running = gateway(upstream(lambda received, connection: None), admin={"control": f"unix:{path}"})
+    running = gateway(upstream(lambda received, connection: None), admin={"control": f"unix:{path}"},
+                      drain={"delay": "2s", "grace": "5s"})
     assert path.stat().st_mode & 0o077 == 0
     for method, page in (("POST", "/drain"), ("GET", "/status"), ("GET", "/drain")):
         with wire.Client(running.admin) as client:
@@ -144,6 +145,6 @@ def test_control_is_on_its_socket_alone(gateway, upstream, tmp_path_factory):
 
     assert control("GET", "/healthz") == control("GET", "/status") == 200
     assert control("GET", "/drain") == 405 and running.probe("/readyz") == 200
-    assert control("POST", "/drain") == 202
+    assert control("POST", "/drain") == 202 and running.probe("/readyz") == 503
     running.told_to_end = True
     running.stop()
