@@ -218,6 +218,8 @@ enum verdict rate_limit_refuse(struct filter *filter)
     retry_after_fields(filter->exchange, wait);
     put_all(&to);
     rate_limit_count(filter, limit->name, SPAN("refused"));
+    filter->exchange->fault_detail =
+        arena_format(arena, "%.*s: limit %.*s", SPAN_ARG(filter->name), SPAN_ARG(limit->name));
     bool quota = part->law.kind == LIMIT_CALENDAR || part->law.kind == LIMIT_ROLLING;
     filter_fail(filter, quota ? FAULT_QUOTA_EXCEEDED : FAULT_RATE_LIMITED, text, (struct span){0});
     return FILTER_FAIL;

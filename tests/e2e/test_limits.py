@@ -54,7 +54,7 @@ def test_sdk_succeeds_on_its_own_retry(gateway):
             assert client.chat.completions.create(model="m", messages=SAY).choices
     refused = [line for line in served.access(7) if line["status"] == 429]
     assert len(refused) == 3
-    assert all(line["fault"] == "RATE_LIMITED" for line in refused)
+    assert all(line["fault"] == "RATE_LIMITED" and line["detail"].endswith(": limit slow") for line in refused)
 
 
 def test_sdk_does_not_retry_a_quota(gateway):
