@@ -207,11 +207,12 @@ enum cache_bypass cache_rule_for(const struct filter *filter, const struct cache
         return CACHE_BYPASS_STATEFUL;
     if (operation->id != OPERATION_EMBEDDINGS && has_hosted_tools(exchange))
         return CACHE_BYPASS_TOOLS;
-    if (is_anonymous(filter))
-        return CACHE_BYPASS_CONSUMER;
     if (shows_credential(exchange->model))
         return CACHE_BYPASS_CREDENTIAL;
-    return has_unknown_query(exchange->call.query) ? CACHE_BYPASS_QUERY : CACHE_BYPASS_NONE;
+    if (has_unknown_query(exchange->call.query))
+        return CACHE_BYPASS_QUERY;
+    /* The last: what it says of nobody holds for a known caller, see explain. */
+    return is_anonymous(filter) ? CACHE_BYPASS_CONSUMER : CACHE_BYPASS_NONE;
 }
 
 uint64_t cache_rule_ttl(const struct cache_settings *settings, const struct cache_rule *rule)

@@ -141,6 +141,23 @@ def test_passthrough(simulate):
     assert "passthrough /tokenize" in done.stdout and "POST http://phi.default.svc/tokenize/x?y=1" in done.stdout
 
 
+def test_cache_says_what_it_does_for_a_known_caller(simulate, tmp_path):
+    """Nobody is authenticated in a simulation: that must not read as if nothing were ever kept."""
+    (tmp_path / "keys.yaml").write_text(postern("key", "new", "alice").stdout.split("\n", 1)[1])
+    simulate.config.write_text(json.dumps({
+        **CONFIG,
+        "listeners": [{"address": "127.0.0.1:4610", "filters": ["authenticate", "cache"]}],
+        "stores": [{"name": "shared", "redis": "redis://cache"}],
+        "filters": {"authenticate": {"methods": [{"api_keys": {"file": str(tmp_path / "keys.yaml")}}]},
+                    "cache": {"store": "shared", "seal": "off", "rules": [{"operations": ["chat"]}]}}}))
+    done = simulate(request(body=body_of(temperature=0)))
+    said = done.stdout
+    assert "unless its caller is known" in said, done.stderr
+    assert "For a known caller it looks for an answer" in said
+    said = simulate(request(body=body_of(temperature=1))).stdout
+    assert "its temperature is above" in said and "known caller" not in said
+
+
 def test_models_are_answered_here(simulate):
     done = simulate(request("/v1/models", method="GET"))
     assert done.returncode == 0 and "answered by Postern itself" in done.stdout
