@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/cache_entry.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <zstd.h>
 
@@ -124,10 +125,8 @@ void cache_codec_destroy(struct cache_codec *codec)
 
 static void put_number(struct buffer *out, uint64_t value, unsigned bytes)
 {
-    char text[8];
-    for (unsigned i = 0; i < bytes; i++, value >>= 8)
-        text[i] = (char)(value & 0xFF);
-    buffer_append(out, span_of(text, bytes));
+    uint64_t wire = htole64(value);
+    buffer_append(out, span_of((const char *)&wire, bytes));
 }
 
 static void put_text(struct buffer *out, struct span text)
@@ -252,9 +251,9 @@ static uint64_t take_number(struct taker *t, unsigned bytes)
 {
     struct span text = take(t, bytes);
     uint64_t value = 0;
-    for (size_t i = text.len; i-- > 0;)
-        value = value << 8 | (unsigned char)text.ptr[i];
-    return value;
+    if (text.len)
+        memcpy(&value, text.ptr, text.len);
+    return le64toh(value);
 }
 
 static struct span take_text(struct taker *t)
