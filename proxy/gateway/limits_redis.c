@@ -72,7 +72,7 @@ static void begin(const struct limits_reservation *r, unsigned g, struct span li
 static void add_key(const struct limits_reservation *r, unsigned i, struct limits_words *words)
 {
     const struct limits_part *part = &r->call->parts[i];
-    limits_words_key(words, r->group[r->share[i].group].tag, part->law.kind, part->key);
+    limits_words_key(words, part->law.kind, part->key);
 }
 
 static void send_settlement(struct limits_reservation *r, unsigned g, bool give_back)

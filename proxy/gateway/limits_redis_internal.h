@@ -65,7 +65,8 @@ void limits_words_signed(struct limits_words *words, int64_t number);
 void limits_words_text(struct limits_words *words, struct span text);
 /* The key of a reservation's record in that tag, and (an argument) its id. `group` tells records of a call apart. */
 void limits_words_record(struct limits_words *words, uint64_t tag, const uint8_t id[LIMITS_ID_BYTES], unsigned group);
-void limits_words_key(struct limits_words *words, uint64_t tag, enum limit_kind kind, struct span key);
+/* The key of a limit in the same tag. */
+void limits_words_key(struct limits_words *words, enum limit_kind kind, struct span key);
 /* {kind, a, b, c} of a reservation; {kind, a} of a settlement. */
 void limits_words_reserve(struct limits_words *words, const struct limits_part *part, uint64_t wall);
 void limits_words_settle(struct limits_words *words, const struct limits_part *part);

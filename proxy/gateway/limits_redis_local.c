@@ -214,7 +214,7 @@ static void charge(struct limits_redis *store, const struct limit_law *law, uint
     limits_words_begin(store, &words, 1, key.len);
     limits_words_record(&words, tag, id, 0);
     words.args = 0; /* what is charged is known by its record alone */
-    limits_words_key(&words, tag, law->kind, key);
+    limits_words_key(&words, law->kind, key);
     limits_words_number(&words, LIMITS_STONE_LIFE / 1000);
     limits_words_charge(&words, law, amount, wall, window);
     limits_deliver(store, LIMITS_SCRIPT_CHARGE, &words);

@@ -148,7 +148,8 @@ static const char reserve_text[] =
     "end\n"
     "return out\n";
 
-/* The record goes first: from there on a server short of memory lets the rest through. */
+/* Few settlements need the time: `look` tells it. The record goes first: from there on a server short of memory lets
+ * the rest through. */
 static const char settle_text[] =
     "local record, id = KEYS[1], ARGV[1]\n"
     "local marks = redis.call('GET', record)\n"
@@ -170,6 +171,7 @@ static const char settle_text[] =
     "  elseif a ~= 0 then\n"
     "    local v = redis.call('GET', key)\n"
     "    if kind == '0' then\n"
+    "      if a > 0 then now = look() end\n"
     "      local made, at, backlog, back = rate_read(v)\n"
     "      if a > 0 then\n"
     "        at, backlog = rate_drain(at, backlog)\n"
@@ -246,8 +248,9 @@ static const char beat_text[] = "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf',
 static const struct {
     bool kinds; /* it needs to know what stands in the keys of limits */
     const char *text;
+    bool looks; /* at the clock by itself */
 } bodies[LIMITS_SCRIPTS] = {
-    [LIMITS_SCRIPT_RESERVE] = {true, reserve_text}, [LIMITS_SCRIPT_SETTLE] = {true, settle_text},
+    [LIMITS_SCRIPT_RESERVE] = {true, reserve_text}, [LIMITS_SCRIPT_SETTLE] = {true, settle_text, true},
     [LIMITS_SCRIPT_CHARGE] = {true, charge_text},   [LIMITS_SCRIPT_RENEW] = {false, renew_text},
     [LIMITS_SCRIPT_BEAT] = {false, beat_text},
 };
@@ -257,7 +260,11 @@ void limits_scripts_init(struct limits_scripts *scripts, struct span clock)
     for (unsigned i = 0; i < LIMITS_SCRIPTS; i++) {
         struct buffer *text = &scripts->text[i];
         *text = (struct buffer){0};
+        if (bodies[i].looks)
+            buffer_append(text, SPAN("local now\nlocal function look()\n"));
         buffer_append(text, clock);
+        if (bodies[i].looks)
+            buffer_append(text, SPAN("return now\nend\n"));
         if (bodies[i].kinds) {
             buffer_append(text, span_str(rate_text));
             buffer_append(text, span_str(calendar_text));

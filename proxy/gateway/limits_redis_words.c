@@ -72,6 +72,10 @@ static void append(char **to, struct span text)
     *to += text.len;
 }
 
+/* "postern:c{0123456789abcdef}": where the kind stands in it, and how long it is. */
+#define TAG_KIND 8
+#define TAG_LEN  27
+
 /* The tag decides the slot: the rest of the key has no braces before it. */
 static char *append_tag(char *to, char kind, uint64_t tag)
 {
@@ -100,9 +104,11 @@ void limits_words_record(struct limits_words *words, uint64_t tag, const uint8_t
     argument(words, text);
 }
 
-void limits_words_key(struct limits_words *words, uint64_t tag, enum limit_kind kind, struct span key)
+void limits_words_key(struct limits_words *words, enum limit_kind kind, struct span key)
 {
-    char *start = words->bytes, *to = append_tag(start, "rcwp"[kind], tag);
+    char *start = words->bytes, *to = start;
+    append(&to, span_take(words->key[0], TAG_LEN));
+    start[TAG_KIND] = "rcwp"[kind];
     append(&to, key);
     assert(words->keys < ARRAY_LEN(words->key));
     words->key[words->keys++] = take(words, (size_t)(to - start));
