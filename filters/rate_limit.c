@@ -3,13 +3,18 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/crypto.h"
 #include "base/memory.h"
 #include "gateway/limits_redis.h"
 #include "gateway/metrics_series.h"
 #include "gateway/redis_stores.h"
+#include "gateway/retry_after.h"
 #include "gateway/snapshot.h"
 #include "gateway/worker.h"
+
+/* After which it is worth while to ask again whether the limits can be counted. */
+#define LOST_WAIT (1 * CLOCK_SECOND)
 
 /* ---- instance ---- */
 
@@ -124,6 +129,7 @@ static enum verdict refuse_or_wait(struct filter *filter)
 enum verdict rate_limit_lost(struct filter *filter)
 {
     rate_limit_count(filter, (struct span){0}, SPAN("lost"));
+    retry_after_fields(filter->exchange, LOST_WAIT);
     filter_fail(filter, FAULT_OVERLOADED, SPAN("The limits cannot be counted at the moment; try again."),
                 (struct span){0});
     return FILTER_FAIL;

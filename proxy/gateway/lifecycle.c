@@ -19,6 +19,7 @@
 #include "gateway/doors.h"
 #include "gateway/exchange.h"
 #include "gateway/metrics.h"
+#include "gateway/redis_stores.h"
 #include "gateway/reload.h"
 #include "gateway/worker.h"
 #include "net/tls.h"
@@ -270,6 +271,7 @@ static void tick(struct timer *timer)
     struct worker *worker = served->worker;
     give_memory_back(served);
     metrics_collect(worker);
+    redis_stores_reload_certificates(worker->stores);
     if (worker->index == 0) {
         round_reload_certificates(served->life->round);
         advance(served->life);

@@ -170,7 +170,7 @@ static void open_store(struct redis_store *store, const struct config_redis *con
     if (config->secure && !(options.tls = trust(store, config)))
         return;
     store->redis = redis_create(worker->loop, worker->resolver, &options);
-    tls_context_unref(options.tls);
+    store->tls = options.tls;
 }
 
 _Static_assert(sizeof(struct redis_counters) % sizeof(uint64_t) == 0, "counters are added up as numbers");
@@ -198,6 +198,8 @@ static void close_store(struct redis_store *store)
     store->past = status.counters;
     redis_destroy(store->redis);
     store->redis = NULL;
+    tls_context_unref(store->tls);
+    store->tls = NULL;
     if (store->credential)
         credential_unwatch(&store->watch);
     store->credential = NULL;
@@ -246,6 +248,18 @@ void redis_stores_adopt(struct redis_stores *stores, struct snapshot *snapshot)
         struct redis_store *store = CONTAINER_OF(link, struct redis_store, link);
         if (!store->named)
             close_store(store);
+    }
+}
+
+void redis_stores_reload_certificates(struct redis_stores *stores)
+{
+    LIST_EACH(&stores->list, link)
+    {
+        struct redis_store *store = CONTAINER_OF(link, struct redis_store, link);
+        struct net_error error;
+        if (store->tls && tls_context_reload(store->tls, &error) == TLS_KEPT)
+            log_write(LOG_ERROR, "redis", "store %.*s: certificate not reloaded: %s", SPAN_ARG(store->name),
+                      error.text);
     }
 }
 

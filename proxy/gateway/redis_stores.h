@@ -26,6 +26,7 @@ struct redis_store {
     struct redis *redis; /* NULL: the configuration does not name it any more, or its TLS files are broken */
     struct redis_stores *stores;
     uint8_t fingerprint[32]; /* of the settings that it was made from */
+    struct tls_context *tls; /* what `redis` connects with; NULL: plain */
     struct credential *credential;
     struct credential_watch watch;
     struct span username; /* own copy; empty: the object id in the token */
@@ -40,6 +41,8 @@ MUST_CHECK struct redis_stores *redis_stores_create(struct worker *worker);
  * on the old one end as LOST.
  */
 void redis_stores_adopt(struct redis_stores *stores, struct snapshot *snapshot);
+/* Looks whether certificates and authorities have changed in their files: connections from now on have the new ones. */
+void redis_stores_reload_certificates(struct redis_stores *stores);
 /* Before the worker's credentials. No calls may be live. NULL is allowed. */
 void redis_stores_destroy(struct redis_stores *stores);
 

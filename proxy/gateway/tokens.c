@@ -88,7 +88,10 @@ struct tokens tokens_guess(const struct exchange *exchange, uint64_t output_most
         bytes = exchange->bytes_out;
     if (estimate)
         used.output = estimate_delivered(estimate, bytes);
-    if (output_most && exchange->info.kind == REQUEST_JSON && tokens_output_is_given(exchange))
+    /* Completions may be asked for several prompts, and for more than are sent (best_of). */
+    bool bounded = exchange->info.kind == REQUEST_JSON && tokens_output_is_given(exchange) &&
+                   exchange->call.operation->id != OPERATION_COMPLETIONS;
+    if (output_most && bounded)
         used.output = least(used.output, output_most);
     return used;
 }

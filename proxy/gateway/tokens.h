@@ -41,7 +41,8 @@ uint64_t tokens_output_most(const struct exchange *exchange, uint64_t assumed);
 MUST_CHECK bool tokens_reported(const struct exchange *exchange, struct tokens *ret);
 /*
  * What was used when nobody reported it: the estimated input, and output by the text that was delivered; at most
- * `output_most` (0: no bound) when the request sets a maximum. Needs tokens_estimate before.
+ * `output_most` (0: no bound) when the request sets a maximum (completions: without that bound, as they answer several
+ * prompts). Needs tokens_estimate before.
  */
 struct tokens tokens_guess(const struct exchange *exchange, uint64_t output_most);
 

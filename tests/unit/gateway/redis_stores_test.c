@@ -11,6 +11,8 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "gateway/worker.h"
+#include "net/tls.h"
+#include "support/certificates.h"
 #include "support/fake_redis.h"
 
 static struct worker worker;
@@ -142,6 +144,36 @@ static void a_reload_keeps_what_it_does_not_change(void **state)
     finish();
 }
 
+/* A certificate that its issuer renews is taken by itself; a broken one is not, and the store stays. */
+static void certificates_are_taken_live(void **state)
+{
+    (void)state;
+    struct certificates files;
+    char list[600];
+    begin();
+    certificates_create(&files);
+    (void)snprintf(list, sizeof(list),
+                   "stores: [{name: a, redis: {url: \"rediss://127.0.0.1:%%u\", tls: {ca: %s, certificate: %s, key: "
+                   "%s}}}]\n",
+                   files.ca, files.expired, files.server_key);
+    adopt(list);
+    struct redis_store *store = redis_store_get(stores, SPAN("a"));
+    struct redis *before = store->redis;
+    int64_t over = tls_context_expires(store->tls);
+    assert_true(over > 0);
+    redis_stores_reload_certificates(stores);
+    assert_int_equal(tls_context_expires(store->tls), over);
+    certificates_write(files.expired, "broken");
+    redis_stores_reload_certificates(stores);
+    assert_int_equal(tls_context_expires(store->tls), over);
+    assert_int_equal(rename(files.server, files.expired), 0);
+    redis_stores_reload_certificates(stores);
+    assert_true(tls_context_expires(store->tls) > over);
+    assert_ptr_equal(store->redis, before);
+    finish();
+    certificates_destroy(&files);
+}
+
 /* Each setting counts. */
 static void every_change_makes_a_store_anew(void **state)
 {
@@ -181,6 +213,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stores_are_found_by_name),
         cmocka_unit_test(a_reload_keeps_what_it_does_not_change),
+        cmocka_unit_test(certificates_are_taken_live),
         cmocka_unit_test(every_change_makes_a_store_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
