@@ -76,6 +76,12 @@ static void gather(struct section *section, struct arena *arena, const struct no
     }
 }
 
+/* Who writes a key where its credential's name belongs must not find it in a log. */
+static bool is_secret(const struct section *section, struct span name)
+{
+    return strcmp(section->singular, "credential") == 0 && (name.len >= 32 || span_starts_with(name, SPAN("sk-")));
+}
+
 static void report_unknown(const struct section *section, struct arena *arena, const struct names_reference *reference,
                            struct report *report)
 {
@@ -85,8 +91,14 @@ static void report_unknown(const struct section *section, struct arena *arena, c
     for (const struct defined *defined = section->first; defined && report->errors < SUGGESTED; defined = defined->next)
         suggest_add(&suggest, defined->name);
     struct span text = section->first ? suggest_text(&suggest) : SPAN("; none is defined");
-    report_error(report, reference->place, "no %s is called \"%.*s\"%.*s", section->singular, SPAN_ARG(reference->name),
-                 SPAN_ARG(text));
+    if (is_secret(section, reference->name))
+        report_error(
+            report, reference->place,
+            "this is no credential's name, and looks like a key: keys stand in files or the environment, as in "
+            "{api_key: {file: PATH}}");
+    else
+        report_error(report, reference->place, "no %s is called \"%.*s\"%.*s", section->singular,
+                     SPAN_ARG(reference->name), SPAN_ARG(text));
     /* The name meant is not unused; one message per mistake. */
     struct defined *meant = suggest.best.len ? table_get(&section->by_name, suggest.best) : NULL;
     if (meant)

@@ -308,6 +308,22 @@ static const struct message_case secrets_cases[] = {
     {HEAD "targets:\n"
           "  - name: m\n"
           "    azure: {endpoint: \"https://c.openai.azure.com\"}\n"
+          "    credential: sk-proj-1\n"
+          "models: [{name: \"*\", targets: [m]}]\n",
+     196, 0,
+     "c.yaml:6:17: this is no credential's name, and looks like a key: keys stand in files or the environment, as in "
+     "{api_key: {file: PATH}}\n"},
+    {HEAD "targets:\n"
+          "  - name: m\n"
+          "    azure: {endpoint: \"https://c.openai.azure.com\"}\n"
+          "    credential: 0123456789abcdef0123456789abcdef\n"
+          "models: [{name: \"*\", targets: [m]}]\n",
+     219, 0,
+     "c.yaml:6:17: this is no credential's name, and looks like a key: keys stand in files or the environment, as in "
+     "{api_key: {file: PATH}}\n"},
+    {HEAD "targets:\n"
+          "  - name: m\n"
+          "    azure: {endpoint: \"https://c.openai.azure.com\"}\n"
           "models: [{name: \"*\", targets: [m]}]\n",
      170, 0,
      "c.yaml:5:12: warning: no credential: Azure refuses requests without one, and what clients send is not passed "
