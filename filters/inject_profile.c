@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
 #include "filters/inject.h"
 #include "filters/registry.h"
 
@@ -169,12 +171,15 @@ bool inject_profile_read(const struct inject_profile_settings *settings, bool ch
     bool good = read_profile(settings, check, &own, &profile);
     for (const struct report_entry *entry = own.first; entry; entry = entry->next) {
         struct place place = settings_place(&settings->settings, "config");
+        char line[32] = ""; /* none: it is about what is not there */
+        if (entry->place.line)
+            (void)snprintf(line, sizeof(line), ", its line %u", entry->place.line);
         if (entry->warning)
-            report_warning(report, place, "profile \"%.*s\", its line %u: %.*s", SPAN_ARG(settings->name),
-                           entry->place.line, SPAN_ARG(entry->text));
+            report_warning(report, place, "profile \"%.*s\"%s: %.*s", SPAN_ARG(settings->name), line,
+                           SPAN_ARG(entry->text));
         else
-            report_error(report, place, "profile \"%.*s\", its line %u: %.*s", SPAN_ARG(settings->name),
-                         entry->place.line, SPAN_ARG(entry->text));
+            report_error(report, place, "profile \"%.*s\"%s: %.*s", SPAN_ARG(settings->name), line,
+                         SPAN_ARG(entry->text));
     }
     report_finish(&own);
     if (good)

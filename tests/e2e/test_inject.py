@@ -283,7 +283,7 @@ def profile(**settings):
 @pytest.mark.parametrize("settings, message", [
     (profile(config=GOOD.replace("[east]", "[west]")), r'profile "default", its line 7: no target is called "west"'),
     (profile(config=GOOD.replace("0.0.0.0:4611", "127.0.0.1:4611")), r'its line 4: probes come to the pod\'s address'),
-    (profile(config=GOOD.replace('admin: {address: "0.0.0.0:4611"}\n', "")), "probes come to the pod's address"),
+    (profile(config=GOOD.replace('admin: {address: "0.0.0.0:4611"}\n', "")), "profile \"default\": probes come to the pod's address"),
     (profile(config=GOOD.replace("127.0.0.1:4610", "10.0.0.1:4610\n    anonymous: true")), r"its line 3: .*http://127\.0\.0\.1:PORT"),
     (profile(config=GOOD.replace("127.0.0.1:4610", '"unix:/run/postern/x.sock"')), r"http://127\.0\.0\.1:PORT"),
     (profile(config=GOOD.replace("127.0.0.1:4610", '"127.0.0.1:\\x34610"')), r"write this address on one line"),
