@@ -114,7 +114,11 @@ static const struct setting redis_table[] = {
      AT(username),
      .max = 255,
      .fallback_note = "the default user; with a credential the object id in its token",
-     .help = "The user (ACL). It needs the commands ping, evalsha, script|load, and in a cluster cluster|slots."},
+     .help =
+         "The user (ACL), for the keys `postern:*`. It needs the commands ping, evalsha and script|load, in a cluster "
+         "cluster|slots, and those of what it is used for: limits time, get, set, del, exists, pexpire, zadd, zcard, "
+         "zcount, zrem and zremrangebyscore; a cache get, getrange, set, unlink, del, hset, hget, hlen, hdel, "
+         "hgetall, pexpire and pttl."},
     {.name = "password",
      .type = SETTING_SECRET,
      AT(password),

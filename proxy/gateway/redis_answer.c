@@ -112,11 +112,19 @@ static void learn(struct redis_node *node, enum redis_error error, struct span t
     redis_node_lost(node, why, true);
 }
 
+/* What a script may not call is no NOPERM: some of the script may have been carried out. */
+static bool is_denied_in_script(struct span text)
+{
+    return span_starts_with(text, SPAN("ERR ACL failure in script")) ||
+           span_starts_with(text, SPAN("ERR The user executing the script"));
+}
+
 /* A server that answers and yet serves nobody: there is something for its operator to mend. */
 static void complain(struct redis_node *node, enum redis_error error, struct span text)
 {
     uint64_t now = loop_now(node->redis->loop);
-    if (error != REDIS_ERROR_OOM && error != REDIS_ERROR_NOPERM && error != REDIS_ERROR_BUSY)
+    if (error != REDIS_ERROR_OOM && error != REDIS_ERROR_NOPERM && error != REDIS_ERROR_BUSY &&
+        !is_denied_in_script(text))
         return;
     if (now - node->refused >= REFUSED_EVERY)
         node->refused_as = 0;

@@ -240,8 +240,10 @@ static void a_server_that_refuses_is_told_of_once_a_minute(void **state)
     refuse("GET c", "-NOPERM this user\r\n");
     refuse("GET d", "-WRONGTYPE Operation against a key\r\n");
     refuse("GET e", "-OOM command not allowed\r\n");
+    refuse("GET f", "-ERR ACL failure in script: this user\r\n");
+    refuse("GET g", "-ERR syntax error\r\n");
     redis_world_pass(&world, 61 * CLOCK_SECOND);
-    refuse("GET f", "-OOM command not allowed\r\n");
+    refuse("GET h", "-OOM command not allowed\r\n");
     log_configure(LOG_ERROR, LOG_TEXT);
     assert_true(dup2(saved, STDERR_FILENO) >= 0);
     close(saved);
@@ -251,7 +253,8 @@ static void a_server_that_refuses_is_told_of_once_a_minute(void **state)
     text[size] = '\0';
     assert_int_equal(count_of(text, "refuses commands: OOM command not allowed"), 2);
     assert_int_equal(count_of(text, "refuses commands: NOPERM this user"), 1);
-    assert_int_equal(count_of(text, "\n"), 3);
+    assert_int_equal(count_of(text, "refuses commands: ERR ACL failure in script"), 1);
+    assert_int_equal(count_of(text, "\n"), 4);
     finish();
 }
 
