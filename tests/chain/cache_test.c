@@ -130,6 +130,36 @@ static void test_events_twice(void **state)
     rig_run(&plain, events_twice);
 }
 
+/* Where the target pauses within its stream. */
+static size_t split;
+
+/* Wherever the bytes are parted on their way, the same is kept and given in both forms. */
+static void events_parted(struct rig *rig)
+{
+    size_t size = strlen(EVENTS_ALL);
+    struct buffer text = {0};
+    buffer_format(&text, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %zu\r\n\r\n%.*s", size,
+                  (int)split, EVENTS_ALL);
+    rig_reply_span(rig, "east", arena_copy(&rig->arena, buffer_span(&text)));
+    buffer_finish(&text);
+    struct rig_client *client = rig_client(rig);
+    rig_ask(client, "POST", "/v1/chat/completions", "", SPAN(ASK_STREAM));
+    rig_settle(rig);
+    rig_peer_send(rig_asked(rig, 0)->peer, EVENTS_ALL + split);
+    rig_settle(rig);
+    rig_assert_body(rig_answer(client, 0), EVENTS);
+    rig_assert_body(ask(rig, ASK_USAGE), EVENTS_ALL);
+    rig_assert_body(ask(rig, ASK), JSON);
+    assert_int_equal(rig->request_count, 1);
+}
+
+static void test_events_parted_everywhere(void **state)
+{
+    (void)state;
+    for (split = 0; split < strlen(EVENTS_ALL); split++)
+        rig_run(&plain, events_parted);
+}
+
 /* What the first client asked for itself is kept, too, and hidden from those who did not ask. */
 static void events_with_usage_first(struct rig *rig)
 {
@@ -334,6 +364,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json_twice),
         cmocka_unit_test(test_events_twice),
+        cmocka_unit_test(test_events_parted_everywhere),
         cmocka_unit_test(test_events_with_usage_first),
         cmocka_unit_test(test_both_forms),
         cmocka_unit_test(test_paced),
