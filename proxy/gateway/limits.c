@@ -136,6 +136,12 @@ static bool fits(const struct limit_law *law, uint64_t count, uint64_t units, st
     return answer->granted;
 }
 
+uint64_t limit_calendar_time(const struct limit_law *law, uint64_t word, uint64_t wall)
+{
+    struct limit_window window = limit_window(law, wall);
+    return word >> COUNT_BITS == ((window.number + 1) & NUMBER_MASK) ? window.end : wall;
+}
+
 bool limit_calendar_fits(const struct limit_law *law, uint64_t word, uint64_t wall, uint64_t units,
                          struct limit_answer *answer)
 {

@@ -99,6 +99,11 @@ uint64_t limit_word_add(uint64_t word, uint32_t number, int64_t units);
 bool limit_calendar_fits(const struct limit_law *law, uint64_t word, uint64_t wall, uint64_t units,
                          struct limit_answer *answer);
 /*
+ * The time by which a calendar word is to be read: `wall`, but when the word is of the very next period, that one's
+ * begin. So a clock that is set back a little does not let a period begin anew.
+ */
+uint64_t limit_calendar_time(const struct limit_law *law, uint64_t word, uint64_t wall);
+/*
  * Whether `units` fit when the counts are `words`, the word of slice n at index n % LIMIT_SLICES. The new word of the
  * present slice is limit_word_add's.
  */

@@ -75,9 +75,11 @@ static void correct(_Atomic uint64_t *word, uint32_t number, int64_t units)
 
 static bool calendar_take(struct limits_place *place, struct limits_part *part, uint64_t wall)
 {
-    uint32_t number = limit_window(&part->law, wall).number;
     uint64_t word = atomic_load(&place->words[0]);
+    uint32_t number;
     do {
+        wall = limit_calendar_time(&part->law, word, wall);
+        number = limit_window(&part->law, wall).number;
         if (!limit_calendar_fits(&part->law, word, wall, part->units, &part->answer))
             return false;
     } while (
@@ -164,6 +166,7 @@ static void look(struct limits_place *place, struct limits_part *part, uint64_t 
         (void)limit_rate_take(&part->law, words[LIMITS_ARRIVAL], now, part->units, &next, &part->answer);
         break;
     case LIMIT_CALENDAR:
+        wall = limit_calendar_time(&part->law, words[0], wall);
         (void)limit_calendar_fits(&part->law, words[0], wall, part->units, &part->answer);
         break;
     case LIMIT_ROLLING:

@@ -256,6 +256,29 @@ static void test_settled_once(void **state)
     close_table(&f);
 }
 
+/* A clock that is set back over midnight, and comes there again, gives nobody a second day's amount. */
+static void test_clock_set_back(void **state)
+{
+    (void)state;
+    struct fixture f = open_table(64);
+    static const struct limit_law laws[] = {{LIMIT_CALENDAR, 100, 0, HOUR, false},
+                                            {LIMIT_CALENDAR, 100, 0, HOUR, true}};
+    for (unsigned i = 0; i < ARRAY_LEN(laws); i++) {
+        uint64_t wall = limit_window(&laws[i], WALL).end;
+        const uint64_t walls[] = {wall, wall - 5 * CLOCK_SECOND, wall + 1};
+        struct limits_part part = {.law = laws[i], .hash = 20 + i, .units = 100};
+        struct limits_call call = {.parts = &part, .count = 1};
+        for (unsigned k = 0; k < ARRAY_LEN(walls); k++) {
+            enum limits_result result =
+                limits_reserve(&f.memory.store, &call, NULL, NULL, START + k * CLOCK_SECOND, walls[k]);
+            assert_int_equal(result, k ? LIMITS_REFUSED : LIMITS_GRANTED);
+            assert_true(part.answer.remaining == 0 && part.answer.reset > 0);
+            limits_settle(&f.memory.store, &call, START + k * CLOCK_SECOND, walls[k]);
+        }
+    }
+    close_table(&f);
+}
+
 static void test_shadow(void **state)
 {
     (void)state;
@@ -430,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_refund_counts_those_of_others),
         cmocka_unit_test(test_nothing_is_charged_when_one_refuses),
         cmocka_unit_test(test_settled_once),
+        cmocka_unit_test(test_clock_set_back),
         cmocka_unit_test(test_shadow),
         cmocka_unit_test(test_longest_wait),
         cmocka_unit_test(test_places_are_given_away_only_when_idle),
