@@ -9,11 +9,6 @@
 #include "gateway/retry_after.h"
 #include "gateway/worker.h"
 
-/* When places are taken and nobody knows for how long. */
-#define HOLD_LEAST   (50 * CLOCK_MS)
-#define HOLD_MOST    (10 * CLOCK_SECOND)
-#define HOLD_ASSUMED (1 * CLOCK_SECOND)
-
 static uint64_t seconds(uint64_t micros)
 {
     return micros / CLOCK_SECOND + (micros % CLOCK_SECOND != 0);
@@ -181,14 +176,6 @@ static const char *unit_words(enum limit_unit unit)
     return words[unit];
 }
 
-/* Places become free as others end: one in the mean time that one is held, divided among all. */
-static uint64_t wait_for_place(const struct filter *filter, const struct limits_part *part)
-{
-    const struct rate_limit_instance *instance = filter->instance;
-    uint64_t wait = instance->hold ? instance->hold / part->law.amount : HOLD_ASSUMED;
-    return wait < HOLD_LEAST ? HOLD_LEAST : wait > HOLD_MOST ? HOLD_MOST : wait;
-}
-
 enum verdict rate_limit_refuse(struct filter *filter)
 {
     const struct rate_limit_state *state = filter->state;
@@ -201,7 +188,7 @@ enum verdict rate_limit_refuse(struct filter *filter)
     }
     const struct limit_settings *limit = state->of[part - state->call.parts];
     if (part->law.kind == LIMIT_CONCURRENCY && wait == 0)
-        wait = wait_for_place(filter, part);
+        wait = limits_place_wait(&part->law, ((const struct rate_limit_instance *)filter->instance)->hold);
     struct field_target to = {.filter = filter, .refusal = true};
     struct span text =
         arena_format(arena, "Rate limit %.*s reached: Limit %llu %s, Remaining %llu, Requested %llu.",

@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/limits_store.h"
 
+#include "base/clock.h"
+
+/* When places are taken and nobody knows for how long. */
+#define HOLD_LEAST   (50 * CLOCK_MS)
+#define HOLD_MOST    (10 * CLOCK_SECOND)
+#define HOLD_ASSUMED (1 * CLOCK_SECOND)
+
 enum limits_result limits_reserve(struct limits_store *store, struct limits_call *call, struct loop *loop,
                                   struct list *pendings, uint64_t now, uint64_t wall)
 {
@@ -32,4 +39,10 @@ uint64_t limits_wait(const struct limits_call *call, const struct limits_part **
     if (ret_part)
         *ret_part = longest;
     return longest ? longest->answer.wait : 0;
+}
+
+uint64_t limits_place_wait(const struct limit_law *law, uint64_t held)
+{
+    uint64_t wait = held ? held / law->amount : HOLD_ASSUMED;
+    return wait < HOLD_LEAST ? HOLD_LEAST : wait > HOLD_MOST ? HOLD_MOST : wait;
 }

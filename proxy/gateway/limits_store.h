@@ -123,4 +123,10 @@ void limits_renew(struct limits_store *store, struct limits_call *call, uint64_t
  */
 uint64_t limits_wait(const struct limits_call *call, const struct limits_part **ret_part);
 
+/*
+ * How long one who is refused by CONCURRENCY should wait: places become free as others end, one in the mean time that
+ * one is `held`, divided among all. Within 50 ms and 10 s; a second when `held` is 0, unknown. µs.
+ */
+uint64_t limits_place_wait(const struct limit_law *law, uint64_t held);
+
 #endif

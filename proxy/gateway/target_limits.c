@@ -22,10 +22,6 @@
 #define PLACES 65536
 /* Of an answer whose request sets no maximum, until answers have been seen. */
 #define ASSUMED_OUTPUT 500
-/* When places are taken and nobody knows for how long. */
-#define HOLD_LEAST   (50 * CLOCK_MS)
-#define HOLD_MOST    (10 * CLOCK_SECOND)
-#define HOLD_ASSUMED (1 * CLOCK_SECOND)
 /* While a store is lost that must not be. */
 #define LOST_WAIT (1 * CLOCK_SECOND)
 
@@ -166,13 +162,6 @@ static void fill(struct target_hold *hold, enum limits_when_lost when_lost)
     hold->call.count = to->limit_count;
 }
 
-/* Places become free as others end: one in the mean time that one is held, divided among all. */
-static uint64_t wait_for_place(const struct target_hold *hold, const struct limits_part *part)
-{
-    uint64_t held = limits_learned(hold->limits->table, part->hash, HOLD_ASSUMED), wait = held / part->law.amount;
-    return wait < HOLD_LEAST ? HOLD_LEAST : wait > HOLD_MOST ? HOLD_MOST : wait;
-}
-
 static uint64_t refused(const struct target_hold *hold, enum limits_result result)
 {
     if (result == LIMITS_LOST) {
@@ -184,7 +173,9 @@ static uint64_t refused(const struct target_hold *hold, enum limits_result resul
     if (!part) /* what refused had room again when it was looked at */
         return 1;
     count(hold, &hold->to->limits[part - hold->call.parts], SPAN("refused"));
-    return part->law.kind == LIMIT_CONCURRENCY ? wait_for_place(hold, part) : wait;
+    if (part->law.kind != LIMIT_CONCURRENCY)
+        return wait;
+    return limits_place_wait(&part->law, limits_learned(hold->limits->table, part->hash, 0));
 }
 
 static void answered(struct limits_call *call, enum limits_result result)
