@@ -533,7 +533,7 @@ def test_a_store_that_goes_is_a_miss(gateway, upstream, redis, tmp_path, how):
     server = upstream(handle)
     (served,) = pods(gateway, server, store, 1, seal={"keys": {"file": keys_file(tmp_path, "a")}})
     served.wait_until(lambda: ask(served).status == 200 and len(kept(store)) >= 1)
-    crowd = connect_all(served.port, 50, text="together")
+    crowd = connect_all(served.port, CROWD, text="together")
     read_first(crowd)
     store.child.send_signal(signal.SIGKILL if how == "killed" else signal.SIGSTOP)
     try:
@@ -547,7 +547,7 @@ def test_a_store_that_goes_is_a_miss(gateway, upstream, redis, tmp_path, how):
     finally:
         store.child.send_signal(signal.SIGCONT)
     assert len([one for one in server.requests if b"together" in one.body]) == 1
-    assert all(line["status"] == 200 for line in served.access(80))
+    assert all(line["status"] == 200 for line in served.access(CROWD + 30))
 
 
 def test_one_pod_asks_for_all(gateway, upstream, redis, tmp_path):
