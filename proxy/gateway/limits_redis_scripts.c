@@ -250,9 +250,11 @@ static const struct {
     const char *text;
     bool looks; /* at the clock by itself */
 } bodies[LIMITS_SCRIPTS] = {
-    [LIMITS_SCRIPT_RESERVE] = {true, reserve_text}, [LIMITS_SCRIPT_SETTLE] = {true, settle_text, true},
-    [LIMITS_SCRIPT_CHARGE] = {true, charge_text},   [LIMITS_SCRIPT_RENEW] = {false, renew_text},
-    [LIMITS_SCRIPT_BEAT] = {false, beat_text},
+    [LIMITS_SCRIPT_RESERVE] = {.kinds = true, .text = reserve_text},
+    [LIMITS_SCRIPT_SETTLE] = {.kinds = true, .text = settle_text, .looks = true},
+    [LIMITS_SCRIPT_CHARGE] = {.kinds = true, .text = charge_text},
+    [LIMITS_SCRIPT_RENEW] = {.text = renew_text},
+    [LIMITS_SCRIPT_BEAT] = {.text = beat_text},
 };
 
 void limits_scripts_init(struct limits_scripts *scripts, struct span clock)
