@@ -188,10 +188,12 @@ static const char *plain_integer(const char *at, const char *end, struct redis_v
 static const struct redis_value *next_plain(struct redis_reader *reader)
 {
     struct span bytes = buffer_span(&reader->plain);
+    if (bytes.len == 0)
+        return NULL;
     const char *start = bytes.ptr, *end = start + bytes.len, *at;
     struct redis_value *value = &reader->number;
     int64_t count;
-    if (bytes.len && *start == '*') {
+    if (*start == '*') {
         at = plain_number(start + 1, end, &count);
         if (!at || count < 1 || count > PLAIN_NUMBERS)
             return NULL;

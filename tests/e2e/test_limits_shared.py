@@ -195,10 +195,13 @@ def test_lost_store(owned, tmp_path, redis, fleet, how, seconds):
     gateways[0].wait_until(lambda: len(admitted_at(gateways)) >= statuses(results, 200))
     times = admitted_at(gateways)
     over = excess(times, burst, rate)
+    slowest = max(result["slowest_ms"] for result in results)
     print(f"\n{how} for {seconds} s: {len(times)} admitted of {len(times) + statuses(results, 429)}, worst window {over:+.1f} over burst + "
-          f"rate x T (bound: {burst + PROCESSES}); slowest answer {max(result['slowest_ms'] for result in results)} ms")
+          f"rate x T (bound: {burst + PROCESSES}); slowest answer {slowest} ms")
     assert len(times) == statuses(results, 200)
-    assert over <= burst + PROCESSES
+    # The log tells when a request began, not when it was decided: a window of the log may hold the decisions of one that is longer by
+    # as much as an answer took.
+    assert over <= burst + PROCESSES + rate * slowest / 1000
     # The shares are used: neither is everything refused while the store is gone.
     assert len(times) >= rate * (seconds + 3) * 0.8
 
