@@ -142,7 +142,7 @@ void cache_count_saved(const struct filter *filter, const struct usage *usage, u
     metrics_add(metrics_series_find(metrics, generation, METRIC_CACHE_TOKENS, labels), usage->input);
     labels[2] = SPAN("output");
     metrics_add(metrics_series_find(metrics, generation, METRIC_CACHE_TOKENS, labels), usage->output);
-    metrics_add(metrics_series_find(metrics, generation, METRIC_CACHE_TIME, labels), latency / CLOCK_MS);
+    metrics_add(metrics_series_find(metrics, generation, METRIC_CACHE_TIME, labels), latency);
     uint64_t cost = rate_limit_cost(exchange, usage);
     if (cost)
         metrics_add(metrics_series_find(metrics, generation, METRIC_CACHE_COST, labels), cost);

@@ -226,7 +226,8 @@ static bool hand_on(struct flight_follower *follower, uint64_t total)
     for (uint64_t turn_end = at + TURN_BYTES; at < total && at < turn_end && !follower->unwanted;) {
         uint64_t next;
         struct span piece = next_piece(follower, at, total, &next);
-        if (piece.len && !exchange->first_content_at)
+        /* What a flight that failed leaves to read is an error, not content. */
+        if (piece.len && !exchange->first_content_at && exchange->response.status < 400)
             exchange->first_content_at = clock_monotonic();
         if (piece.len) {
             exchange->mid_event = exchange->response_is_stream && mid_event(exchange->mid_event, piece);

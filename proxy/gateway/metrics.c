@@ -432,7 +432,9 @@ void metrics_collect(struct worker *worker)
     collect_filters(worker);
     clear_gone(metrics);
     metrics_copy(metrics, METRIC_CLIENT_CONNECTIONS, NULL, worker->client_count);
-    metrics_copy(metrics, METRIC_EXCHANGES, NULL, worker->exchange_count);
+    /* Of clients alone: it says how busy a pod is, and a shared call is another side of what its followers ask. */
+    metrics_copy(metrics, METRIC_EXCHANGES, NULL, worker->exchange_count - worker->flight_count);
+    metrics_copy(metrics, METRIC_FLIGHTS, NULL, worker->flight_count);
     metrics_copy(metrics, METRIC_LOG_LOST, NULL, access_log_lost(worker->log));
 }
 

@@ -150,7 +150,7 @@ static void append_family(struct buffer *text, const struct metrics_family *fami
             continue;
         }
         append_name(text, family->name, "", merged->labels);
-        append_number(text, merged->values[0]);
+        append_amount(text, merged->values[0], family->micros);
         buffer_append(text, SPAN("\n"));
     }
 }

@@ -97,7 +97,9 @@ const struct metrics_family metrics_families[METRIC_FAMILY_COUNT] = {
     [METRIC_HTTP2_LIMIT] = {"postern_http2_limit_total",
                             "HTTP/2 connections of clients that were ended because they passed a limit.",
                             METRICS_COUNTER, LABELS(1, "limit")},
-    [METRIC_EXCHANGES] = {"postern_exchanges", "Exchanges under way.", METRICS_GAUGE, NO_LABELS},
+    [METRIC_EXCHANGES] = {"postern_exchanges", "Exchanges of clients under way.", METRICS_GAUGE, NO_LABELS},
+    [METRIC_FLIGHTS] = {"postern_flights", "Calls under way that a cache makes for identical requests together.",
+                        METRICS_GAUGE, NO_LABELS},
     [METRIC_LOG_LOST] = {"postern_access_log_lost_total", "Access log lines that their destination did not take.",
                          METRICS_COUNTER, NO_LABELS},
     [METRIC_LIMIT] = {"postern_limit_total",
@@ -147,9 +149,9 @@ const struct metrics_family metrics_families[METRIC_FAMILY_COUNT] = {
                            METRICS_COUNTER, LABELS(2, "filter", "result")},
     [METRIC_CACHE_TOKENS] = {"postern_cache_saved_tokens_total", "Tokens of answers that cost nothing.",
                              METRICS_COUNTER, LABELS(3, "filter", "model", "type")},
-    [METRIC_CACHE_TIME] = {"postern_cache_saved_milliseconds_total",
+    [METRIC_CACHE_TIME] = {"postern_cache_saved_seconds_total",
                            "Time that targets took for answers which were kept, each time one was given again.",
-                           METRICS_COUNTER, LABELS(2, "filter", "model")},
+                           METRICS_COUNTER, LABELS(2, "filter", "model"), .micros = true},
     [METRIC_CACHE_COST] =
         {"postern_cache_saved_cost_millionths_total",
          "Cost of answers that cost nothing, in millionths of the unit of rate_limit's prices, where one "

@@ -267,6 +267,16 @@ static void bounds_are_inclusive(void **state)
 
 /* ---- labels ---- */
 
+/* Base units: what is counted in µs is shown in seconds. */
+static void counted_time_is_shown_in_seconds(void **state)
+{
+    struct fixture *f = *state;
+    const struct span labels[] = {SPAN_INIT("answers"), SPAN_INIT("gpt-4o")};
+    metrics_add(metrics_series_get(f->sample.worker.metrics, METRIC_CACHE_TIME, labels), 2050300);
+    render(f);
+    assert_shows(f, "postern_cache_saved_seconds_total{filter=\"answers\",model=\"gpt-4o\"} 2.0503");
+}
+
 static void labels_are_escaped(void **state)
 {
     struct fixture *f = *state;
@@ -337,7 +347,8 @@ static void gauges_are_copied(void **state)
     struct worker *worker = &f->sample.worker;
     worker->snapshot = &f->sample.snapshot;
     worker->client_count = 7;
-    worker->exchange_count = 3;
+    worker->exchange_count = 5;
+    worker->flight_count = 2;
     struct span gone[] = {SPAN_INIT("old"), SPAN_INIT("idle")};
     metrics_add(metrics_series_get(worker->metrics, METRIC_POOL_CONNECTIONS, gone), 4);
     f->sample.process.worker_count = 1;
@@ -349,6 +360,7 @@ static void gauges_are_copied(void **state)
     assert_shows(f, "postern_pool_connections{target=\"old\",state=\"idle\"} 0");
     assert_shows(f, "postern_client_connections 7");
     assert_shows(f, "postern_exchanges 3");
+    assert_shows(f, "postern_flights 2");
     assert_shows(f, "postern_held_bytes 4096");
     assert_shows(f, "postern_ready 0");
     struct metrics_sum sum = metrics_sum(&f->sample.process);
@@ -396,6 +408,7 @@ int main(void)
         TEST(stream_times_are_counted),
         TEST(failures_are_counted),
         TEST(bounds_are_inclusive),
+        TEST(counted_time_is_shown_in_seconds),
         TEST(labels_are_escaped),
         TEST(workers_are_added_up),
         TEST(names_of_another_snapshot_are_not_confused),
