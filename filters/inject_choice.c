@@ -19,21 +19,18 @@ static const struct span *said(struct injection *in, enum inject_annotation whic
     return inject_pod_annotation(&in->pod, full_name(in, inject_annotation_names[which]));
 }
 
-static void deny_value(struct injection *in, enum inject_annotation which, const char *allowed)
+/* `hint` begins with a semicolon, as suggest_text's does. */
+static void deny_near(struct injection *in, enum inject_annotation which, struct span hint)
 {
     const struct span *value = said(in, which);
     struct span shown = value ? span_take(*value, 80) : (struct span){0};
-    inject_deny(in, "annotation %.*s/%s is \"%.*s\"; allowed: %s", SPAN_ARG(in->injector->settings->prefix),
-                inject_annotation_names[which], SPAN_ARG(shown), allowed);
+    inject_deny(in, "annotation %.*s/%s is \"%.*s\"%.*s", SPAN_ARG(in->injector->settings->prefix),
+                inject_annotation_names[which], SPAN_ARG(shown), SPAN_ARG(hint));
 }
 
-/* "a, b, c" of a NULL-terminated list. */
-static const char *joined(struct injection *in, const char *const *words)
+static void deny_value(struct injection *in, enum inject_annotation which, const char *allowed)
 {
-    struct span text = {0};
-    for (; *words; words++)
-        text = arena_format(in->arena, "%.*s%s%s", SPAN_ARG(text), text.len ? ", " : "", *words);
-    return text.ptr;
+    deny_near(in, which, arena_format(in->arena, "; allowed: %s", allowed));
 }
 
 /* ---- which annotations there are ---- */
@@ -85,16 +82,15 @@ static void check_annotations(struct injection *in, const struct inject_namespac
 
 /* ---- one by one ---- */
 
-static const char *profile_names(struct injection *in, const struct inject_namespace *rule)
+static void deny_profile(struct injection *in, const struct inject_namespace *rule, struct span name)
 {
     const struct inject_settings *settings = in->injector->settings;
-    struct span text = {0};
     size_t count = rule->profiles.count ? rule->profiles.count : settings->profile_count;
-    for (size_t i = 0; i < count; i++) {
-        struct span name = rule->profiles.count ? rule->profiles.items[i] : settings->profiles[i].name;
-        text = arena_format(in->arena, "%.*s%s%.*s", SPAN_ARG(text), i ? ", " : "", SPAN_ARG(name));
-    }
-    return text.ptr;
+    struct suggest suggest;
+    suggest_init(&suggest, in->arena, name);
+    for (size_t i = 0; i < count; i++)
+        suggest_add(&suggest, rule->profiles.count ? rule->profiles.items[i] : settings->profiles[i].name);
+    deny_near(in, INJECT_PROFILE, suggest_text(&suggest));
 }
 
 static const struct inject_profile *profile_of(struct injection *in, struct span name)
@@ -120,7 +116,7 @@ static void choose_profile(struct injection *in, const struct inject_namespace *
         name = &rule->profiles.items[0];
     in->choice.profile = name ? profile_of(in, *name) : &in->injector->profiles[0];
     if (!in->choice.profile || (name && !may_use(rule, *name))) {
-        deny_value(in, INJECT_PROFILE, profile_names(in, rule));
+        deny_profile(in, rule, name ? *name : (struct span){0});
         in->choice.profile = &in->injector->profiles[0];
     }
 }
@@ -153,9 +149,14 @@ static uint16_t choose_port(struct injection *in, enum inject_annotation which, 
 static int choose_word(struct injection *in, enum inject_annotation which, const char *const *words, int fallback)
 {
     const struct span *text = said(in, which);
+    struct suggest suggest;
     int found = fallback;
-    if (text && !is_among(words, *text, &found))
-        deny_value(in, which, joined(in, words));
+    if (!text || is_among(words, *text, &found))
+        return found;
+    suggest_init(&suggest, in->arena, *text);
+    for (size_t i = 0; words[i]; i++)
+        suggest_add(&suggest, span_str(words[i]));
+    deny_near(in, which, suggest_text(&suggest));
     return found;
 }
 

@@ -93,12 +93,17 @@ static void granted(struct filter *filter)
     timer_set(instance->worker->loop, &state->renew, state->granted_at + LIMITS_RENEW);
 }
 
-/* How often the store could not be asked. */
+/* How often the store could not be asked; the parts of one limit lie together. */
 static void note_local(const struct filter *filter)
 {
     const struct rate_limit_state *state = filter->state;
-    if (state->call.local)
-        rate_limit_count(filter, (struct span){0}, SPAN("local"));
+    const struct limit_settings *noted = NULL;
+    for (unsigned i = 0; state->call.local && i < state->call.count; i++) {
+        if (!state->call.parts[i].local || state->of[i] == noted)
+            continue;
+        noted = state->of[i];
+        rate_limit_count(filter, noted->name, SPAN("local"));
+    }
 }
 
 static void answered(struct limits_call *call, enum limits_result result);

@@ -167,13 +167,47 @@ void rate_limit_answer_fields(struct filter *filter)
 
 /* ---- refusal ---- */
 
+/* Cost as the configuration writes it: in the unit of prices, without trailing zeros. */
+static struct span money(struct arena *arena, uint64_t micros)
+{
+    char *text = arena_bytes(arena, 2 * DECIMAL_MAX + 1), *end = decimal_write(text, micros / COST_MICROS, 1);
+    if (micros % COST_MICROS == 0)
+        return span_of(text, (size_t)(end - text));
+    *end++ = '.';
+    end = decimal_write(end, micros % COST_MICROS, 6);
+    while (end[-1] == '0')
+        end--;
+    return span_of(text, (size_t)(end - text));
+}
+
 static const char *unit_words(enum limit_unit unit)
 {
-    static const char *const words[] = {
-        [UNIT_REQUESTS] = "requests",         [UNIT_TOKENS] = "tokens",
-        [UNIT_INPUT_TOKENS] = "input tokens", [UNIT_OUTPUT_TOKENS] = "output tokens",
-        [UNIT_COST] = "millionths of cost",   [UNIT_CONCURRENCY] = "requests at a time"};
+    static const char *const words[] = {[UNIT_REQUESTS] = "requests",
+                                        [UNIT_TOKENS] = "tokens",
+                                        [UNIT_INPUT_TOKENS] = "input tokens",
+                                        [UNIT_OUTPUT_TOKENS] = "output tokens",
+                                        [UNIT_CONCURRENCY] = "requests at a time"};
     return words[unit];
+}
+
+/* "Limit 500 per month", "Limit 20 requests": the amount in the unit that it is written in. */
+static struct span limit_words(struct arena *arena, const struct limit_settings *limit, const struct limits_part *part)
+{
+    static const char *const periods[] = {[PERIOD_SECOND] = "second",
+                                          [PERIOD_MINUTE] = "minute",
+                                          [PERIOD_HOUR] = "hour",
+                                          [PERIOD_DAY] = "day",
+                                          [PERIOD_MONTH] = "month"};
+    if (limit->unit == UNIT_COST) {
+        struct span amount = money(arena, part->law.amount);
+        return arena_format(arena, "Limit %.*s per %s", SPAN_ARG(amount), periods[limit->cost.period]);
+    }
+    return arena_format(arena, "Limit %llu %s", (unsigned long long)part->law.amount, unit_words(limit->unit));
+}
+
+static struct span units_words(struct arena *arena, enum limit_unit unit, uint64_t units)
+{
+    return unit == UNIT_COST ? money(arena, units) : number(arena, units);
 }
 
 enum verdict rate_limit_refuse(struct filter *filter)
@@ -190,14 +224,13 @@ enum verdict rate_limit_refuse(struct filter *filter)
     if (part->law.kind == LIMIT_CONCURRENCY && wait == 0)
         wait = limits_place_wait(&part->law, ((const struct rate_limit_instance *)filter->instance)->hold);
     struct field_target to = {.filter = filter, .refusal = true};
-    struct span text =
-        arena_format(arena, "Rate limit %.*s reached: Limit %llu %s, Remaining %llu, Requested %llu.",
-                     SPAN_ARG(limit->name), (unsigned long long)part->law.amount, unit_words(limit->unit),
-                     (unsigned long long)part->answer.remaining, (unsigned long long)part->units);
+    struct span amount = limit_words(arena, limit, part), asked = units_words(arena, limit->unit, part->units),
+                left = units_words(arena, limit->unit, part->answer.remaining);
+    struct span text = arena_format(arena, "Rate limit %.*s reached: %.*s, Remaining %.*s, Requested %.*s.",
+                                    SPAN_ARG(limit->name), SPAN_ARG(amount), SPAN_ARG(left), SPAN_ARG(asked));
     if (wait == LIMIT_NEVER) {
-        text = arena_format(arena, "Request too large for rate limit %.*s: Limit %llu %s, Requested %llu.",
-                            SPAN_ARG(limit->name), (unsigned long long)part->law.amount, unit_words(limit->unit),
-                            (unsigned long long)part->units);
+        text = arena_format(arena, "Request too large for rate limit %.*s: %.*s, Requested %.*s.",
+                            SPAN_ARG(limit->name), SPAN_ARG(amount), SPAN_ARG(asked));
     } else {
         struct span when = retry_after_text(arena, wait);
         text = arena_format(arena, "%.*s Please try again in %.*s.", SPAN_ARG(text), SPAN_ARG(when));

@@ -193,6 +193,10 @@ static void check_lists(const struct limit_settings *limit, struct report *repor
     operation_names_check(&limit->settings, &limit->operations, (struct span){0}, report);
 }
 
+static const char *const amount_names[] = {
+    [UNIT_REQUESTS] = "requests",           [UNIT_TOKENS] = "tokens", [UNIT_INPUT_TOKENS] = "input_tokens",
+    [UNIT_OUTPUT_TOKENS] = "output_tokens", [UNIT_COST] = "cost",     [UNIT_CONCURRENCY] = "concurrency"};
+
 static const struct setting_rate *amount_of(struct limit_settings *limit)
 {
     const struct setting_rate *rates[] = {[UNIT_REQUESTS] = &limit->requests,
@@ -253,8 +257,11 @@ static void check_limit(void *settings, struct report *report)
     } else {
         double amount = limit->unit == UNIT_COST ? rate->amount * COST_MICROS : rate->amount;
         if (amount > (double)LIMIT_AMOUNT_MAX)
-            report_error(report, settings_place(&limit->settings, "name"), "the amount of limit \"%.*s\" is too large",
-                         SPAN_ARG(limit->name));
+            report_error(
+                report, settings_place(&limit->settings, amount_names[limit->unit]),
+                "\"%s\" of limit \"%.*s\" is too large; the most is %llu", amount_names[limit->unit],
+                SPAN_ARG(limit->name),
+                (unsigned long long)(limit->unit == UNIT_COST ? LIMIT_AMOUNT_MAX / COST_MICROS : LIMIT_AMOUNT_MAX));
         limit->law = (struct limit_law){.kind = kind_of(limit, rate, report),
                                         .amount = amount < 1 ? 1 : (uint64_t)amount,
                                         .period = rate->micros,

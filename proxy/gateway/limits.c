@@ -61,6 +61,16 @@ bool limit_rate_take(const struct limit_law *law, uint64_t arrival, uint64_t now
     return answer->granted;
 }
 
+void limit_answer_return(const struct limit_law *law, uint64_t units, struct limit_answer *answer)
+{
+    uint64_t most = law->kind == LIMIT_RATE ? law->burst : law->amount, left = answer->remaining;
+    answer->remaining = left < most && units < most - left ? left + units : most;
+    if (law->kind != LIMIT_RATE)
+        return;
+    uint64_t drain = micros(limit_ticks(law, units));
+    answer->reset = answer->reset > drain ? answer->reset - drain : 0;
+}
+
 uint64_t limit_rate_refund(uint64_t wanted, uint64_t mark, uint64_t returned, uint64_t last_grant)
 {
     uint64_t grant = last_grant * LIMIT_TICKS;

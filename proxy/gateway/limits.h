@@ -64,6 +64,9 @@ struct limit_answer {
                       CONCURRENCY: 0, the law does not know when others end */
 };
 
+/* Makes of the answer to `units` that were granted how the limit stands without them: they were given back. */
+void limit_answer_return(const struct limit_law *law, uint64_t units, struct limit_answer *answer);
+
 /* ---- RATE. Times in µs of a monotonic clock. ---- */
 
 /* Ticks that so many units take to drain, rounded up; at most LIMIT_TICKS_MAX. */

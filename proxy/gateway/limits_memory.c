@@ -176,6 +176,8 @@ static void look(struct limits_place *place, struct limits_part *part, uint64_t 
         (void)limit_concurrency_fits(&part->law, words[0], part->units, &part->answer);
         break;
     }
+    if (part->answer.granted)
+        limit_answer_return(&part->law, part->units, &part->answer);
 }
 
 /* Until when (loop time) a place must be kept that now stands as it stands. */

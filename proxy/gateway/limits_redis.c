@@ -141,7 +141,7 @@ static void decide_local(struct limits_reservation *r, uint64_t now, uint64_t wa
         struct share *share = &r->share[i];
         if (r->group[share->group].state < GROUP_LOST)
             continue;
-        any = true;
+        any = part->local = true;
         enum limits_result result = limits_local_take(store, part, &share->local, now, wall);
         part->taken = share->held = result == LIMITS_GRANTED;
         if (part->shadow)
@@ -165,6 +165,14 @@ static void note(struct limits_reservation *r, uint64_t now, uint64_t wall)
     }
 }
 
+/* What is told of a refused call is how its limits stand without it. */
+static void answer_returned(struct limits_call *call)
+{
+    for (unsigned i = 0; i < call->count; i++)
+        if (call->parts[i].answer.granted)
+            limit_answer_return(&call->parts[i].law, call->parts[i].units, &call->parts[i].answer);
+}
+
 /* All groups have ended; the reservation lives on only when granted. */
 static enum limits_result conclude(struct limits_reservation *r, uint64_t now, uint64_t wall)
 {
@@ -177,6 +185,7 @@ static enum limits_result conclude(struct limits_reservation *r, uint64_t now, u
         settle_local(r, true, now, wall);
         give_back(r, true);
         free_reservation(r);
+        answer_returned(call);
         return refused ? LIMITS_REFUSED : LIMITS_LOST;
     }
     give_back(r, false); /* counted here, and not there too */
@@ -294,7 +303,7 @@ static struct limits_reservation *make_reservation(struct limits_redis *store, s
     call->private = r;
     for (unsigned i = 0; i < call->count; i++) {
         struct limits_part *part = &call->parts[i];
-        part->taken = false;
+        part->taken = part->local = false;
         part->reserved = part->units;
         part->answer = (struct limit_answer){.granted = true};
         r->share[i].held = false;

@@ -59,6 +59,7 @@ struct limits_part {
     enum limits_when_lost when_lost;
     /* Filled by a reservation, granted or not; the answers of refused calls tell the state without this call. */
     struct limit_answer answer;
+    bool local; /* decided by this process, as the store could not be asked */
     /* The store's own: */
     bool taken;
     uint64_t reserved;

@@ -75,6 +75,13 @@ def test_both_forms_share_an_entry(gateway, upstream):
     assert 'postern_attempts_total{target="first",deployment="",result="ok"} 1' in metrics
 
 
+def test_an_error_has_no_first_content(gateway):
+    served = gateway(targets=[{"name": "first", "openai": {"url": "http://127.0.0.1:1"}}],
+                     models=[{"name": "*", "targets": ["first"]}], **cached())
+    assert ask(served).status == 502
+    assert "time_to_first_content_ms" not in served.access(1)[0]
+
+
 @pytest.mark.parametrize("first", ["json", "stream"])
 def test_sdk_reads_the_same_from_both_forms(gateway, mock, first):
     """What the SDK makes of a hit is what it made of the answer itself, whichever form was asked for first."""

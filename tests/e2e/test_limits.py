@@ -62,6 +62,7 @@ def test_sdk_does_not_retry_a_quota(gateway):
     with sdk(served, retries=2) as client, pytest.raises(openai.RateLimitError) as refused:
         for _ in range(100):
             client.chat.completions.create(model="m", messages=SAY, max_tokens=20)
+    assert "Rate limit spend reached: Limit 0.001 per month, Remaining 0.000" in refused.value.message
     assert refused.value.code == "insufficient_quota" and refused.value.response.headers["x-should-retry"] == "false"
     assert len([line for line in served.access(2) if line["status"] == 429]) == 1
 

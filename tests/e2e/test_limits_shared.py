@@ -255,7 +255,7 @@ def test_when_store_lost(gateway, owned, redis, word, status):
         redis.finish()
         answer = served.client().ask("POST", "/v1/chat/completions", json.dumps({"model": "m", "messages": SAY}))
         assert (answer.status, answer.get("retry-after")) == (status, "1" if status == 503 else None)
-        assert 'postern_limit_total{filter="limit",limit="",result="local"} 1' in served.metrics()
+        assert 'postern_limit_total{filter="limit",limit="few",result="local"} 1' in served.metrics()
         assert served.probe("/readyz") == 200
         if word != "closed":
             assert 'postern_limit_store_waiting{filter="limit"} 0' not in served.metrics()  # what was granted without it is owed

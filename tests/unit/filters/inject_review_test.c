@@ -244,6 +244,34 @@ static void extra_variables(void **state)
     inject_world_finish(&world);
 }
 
+/* What is no word of an annotation is told which it may have been. */
+static void nearest_words(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *annotation, *value, *says;
+    } cases[] = {{"log-level", "debgu", "did you mean \"debug\"?"},
+                 {"profile", "defualt", "did you mean \"default\"?"}};
+    struct inject_world world;
+    inject_world_start(&world, INJECT_CONFIG(""));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct buffer body = {0};
+        struct result result;
+        buffer_format(&body,
+                      "{\"kind\":\"AdmissionReview\",\"apiVersion\":\"admission.k8s.io/v1\",\"request\":{"
+                      "\"uid\":\"u\",\"resource\":{\"version\":\"v1\",\"resource\":\"pods\"},\"operation\":\"CREATE\","
+                      "\"object\":{\"spec\":{\"containers\":[{\"name\":\"app\"}]},\"metadata\":{\"annotations\":{"
+                      "\"postern.io/%s\":\"%s\"}}}}}",
+                      cases[i].annotation, cases[i].value);
+        ask(&world, INJECT_MUTATE, buffer_span(&body), &result);
+        assert_int_equal(result.verdict.outcome, INJECT_DENIED);
+        assert_true(holds(result.verdict.reason, cases[i].says));
+        end(&result);
+        buffer_finish(&body);
+    }
+    inject_world_finish(&world);
+}
+
 /* Lists in annotations have an end: the work for a pod is that for its containers times them. */
 static void long_lists(void **state)
 {
@@ -335,7 +363,7 @@ int main(void)
         cmocka_unit_test(beginnings),    cmocka_unit_test(twice),           cmocka_unit_test(positions),
         cmocka_unit_test(no_metadata),   cmocka_unit_test(other_prefix),    cmocka_unit_test(plain_container),
         cmocka_unit_test(many_warnings), cmocka_unit_test(extra_variables), cmocka_unit_test(hostile_texts),
-        cmocka_unit_test(config_maps),   cmocka_unit_test(long_lists),
+        cmocka_unit_test(config_maps),   cmocka_unit_test(long_lists),      cmocka_unit_test(nearest_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

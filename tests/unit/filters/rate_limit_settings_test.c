@@ -174,7 +174,8 @@ static void test_refused(void **state)
         {"limits: [{name: a, cost: 1/day}]", "is on cost, but there are no \"prices\""},
         {"limits: [{name: a, requests: 1/day}], prices: [{model: b, input: 1}]", "\"prices\" has no effect"},
         {"limits: [{name: a, cost: 1/day}], prices: [{model: b, input: 1000001}]", "above a million"},
-        {"limits: [{name: a, cost: 9000000/day}], prices: [{model: b}]", "too large"},
+        {"limits: [{name: a, cost: 9000000/day}], prices: [{model: b}]",
+         "\"cost\" of limit \"a\" is too large; the most is 8796093"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct report report;

@@ -214,6 +214,12 @@ static void test_nothing_is_charged_when_one_refuses(void **state)
         assert_int_equal(reserve(&f, &call, 1), LIMITS_REFUSED);
         assert_true(parts[0].answer.granted && parts[1].answer.granted && parts[2].answer.granted);
         assert_false(parts[3].answer.granted);
+        /* What is told is how they stand, not how they would. */
+        assert_int_equal(parts[0].answer.remaining, 100);
+        assert_int_equal(parts[0].answer.reset, 0);
+        assert_int_equal(parts[1].answer.remaining, 100);
+        assert_int_equal(parts[2].answer.remaining, 100);
+        assert_int_equal(parts[3].answer.remaining, 0);
         settle(&f, &call, 1); /* of a refused call: nothing */
     }
     settle(&f, &holder, 2);
