@@ -97,11 +97,30 @@ void cache_detach(struct worker *worker, void *detached)
     free(instance);
 }
 
+/* What the store said of the entries that were sent comes later than the exchanges that they are from. */
+static void collect_sent(struct worker *worker, const struct cache_instance *instance, struct span name)
+{
+    struct cache_redis_counts counts;
+    cache_redis_counts(instance->redis, &counts);
+    const struct {
+        struct span result;
+        uint64_t count;
+    } ends[] = {{SPAN_INIT("store"), counts.kept},
+                {SPAN_INIT("store_refused"), counts.refused},
+                {SPAN_INIT("store_lost"), counts.lost}};
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        const struct span labels[] = {name, ends[i].result};
+        metrics_copy(worker->metrics, METRIC_CACHE_STORED, labels, ends[i].count);
+    }
+}
+
 /* The memory is the process's: one worker tells of it. */
 void cache_collect(struct worker *worker, void *collected, struct span name)
 {
     const struct cache_instance *instance = collected;
     struct cache_memory_counts counts;
+    if (instance->redis)
+        collect_sent(worker, instance, name);
     if (worker->index != 0)
         return;
     cache_memory_counts(instance->memory, &counts);
@@ -196,7 +215,7 @@ void cache_keep(const struct filter *filter, const uint8_t *key, struct cache_en
     }
     struct buffer wire = {0};
     cache_entry_write(instance->codec, keys_now(instance), key, entry, &wire);
-    bool sent = cache_redis_put(instance->redis, key, buffer_span(&wire), life);
-    cache_count(filter, METRIC_CACHE_STORED, sent ? SPAN("store") : SPAN("store_dropped"));
+    if (!cache_redis_put(instance->redis, key, buffer_span(&wire), life))
+        cache_count(filter, METRIC_CACHE_STORED, SPAN("store_dropped"));
     buffer_finish(&wire);
 }

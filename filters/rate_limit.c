@@ -225,6 +225,25 @@ static void collect(struct worker *worker, void *collected, struct span name)
         metrics_copy(worker->metrics, METRIC_LIMIT_INSTANCES, &name, counts.instances);
 }
 
+/* ---- load ---- */
+
+static bool tells_callers(const void *settings, struct place *ret_place)
+{
+    const struct rate_limit_settings *all = settings;
+    for (size_t i = 0; i < all->limit_count; i++) {
+        const struct limit_settings *limit = &all->limits[i];
+        for (size_t k = 0; k < limit->per.count; k++) {
+            struct span word = limit->per.items[k];
+            if (!span_equal(word, SPAN("consumer")) && !span_equal(word, SPAN("group")) &&
+                !span_starts_with(word, SPAN("attribute:")))
+                continue;
+            *ret_place = settings_place_at(&limit->settings, "per", k);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- simulate ---- */
 
 static void explain(const struct filter *filter, struct buffer *sentence)
@@ -253,6 +272,7 @@ const struct filter_type filter_rate_limit = {
     .attach = attach,
     .detach = detach,
     .collect = collect,
+    .tells_callers = tells_callers,
     .on_request = on_request,
     .on_response_head = on_response_head,
     .on_end = on_end,

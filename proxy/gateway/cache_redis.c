@@ -203,6 +203,7 @@ struct write {
     struct redis_call call;
     struct cache_redis *cache;
     size_t bytes;
+    bool entry; /* and no removal or release */
 };
 
 static void write_forget(struct write *write)
@@ -220,6 +221,12 @@ static void written(struct redis_call *call, const struct redis_reply *reply)
         cache->counts.dropped_down++;
     else
         cache->counts.written++;
+    if (write->entry && !reply->error)
+        cache->counts.kept++;
+    else if (write->entry && redis_error_is_refusal(reply->error))
+        cache->counts.refused++;
+    else if (write->entry)
+        cache->counts.lost++;
     write_forget(write);
 }
 
@@ -249,11 +256,13 @@ static struct write *write_begin(struct cache_redis *cache, struct span key, siz
     return write;
 }
 
+/* `bytes`: of the entry; 0: it is none. */
 static bool write_send(struct cache_redis *cache, struct span key, const struct span *argv, unsigned argc, size_t bytes)
 {
     struct write *write = write_begin(cache, key, bytes);
     if (!write)
         return false;
+    write->entry = bytes > 0;
     redis_ask(cache->store->redis, &cache->writes, &write->call, key, argv, argc, cache->options.write);
     return true;
 }

@@ -160,9 +160,10 @@ MUST_CHECK bool cache_redis_is_purged(struct cache_redis *cache, const uint8_t k
 struct cache_redis_counts {
     uint64_t lookups, found, absent, failed;
     uint64_t writes, written;
-    uint64_t dropped_busy;  /* too many under way */
-    uint64_t dropped_large; /* above value_most */
-    uint64_t dropped_down;  /* the store could not be reached or refused */
+    uint64_t dropped_busy;        /* too many under way */
+    uint64_t dropped_large;       /* above value_most */
+    uint64_t dropped_down;        /* the store could not be reached or refused */
+    uint64_t kept, refused, lost; /* entries sent: what became of them, as far as it is known */
     uint64_t leases, leases_held;
     uint64_t purged;     /* entries that a mark made a miss */
     uint64_t marks_read; /* answers of the store to the reading of marks */

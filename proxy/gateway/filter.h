@@ -105,6 +105,11 @@ struct filter_type {
      * may not use the filter. Pure; NULL = no.
      */
     bool (*local_only)(const void *settings);
+    /*
+     * Whether these settings tell callers apart by who they are, and which setting does: where nobody has found that
+     * out all are one, which is warned of at load. Pure; NULL = no.
+     */
+    bool (*tells_callers)(const void *settings, struct place *ret_place);
     /* Whether the caller may know of that model: asked for each one when models are listed. Pure; NULL = yes. */
     bool (*shows_model)(const struct filter *filter, struct span model);
     /* For `postern simulate`: appends one sentence: what this filter would do with this exchange and why. */

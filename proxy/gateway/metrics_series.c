@@ -141,7 +141,7 @@ const struct metrics_family metrics_families[METRIC_FAMILY_COUNT] = {
     [METRIC_CACHE_BYPASS] = {"postern_cache_bypass_total", "Requests that went past a cache, by reason.",
                              METRICS_COUNTER, LABELS(2, "filter", "reason")},
     [METRIC_CACHE_STORED] = {"postern_cache_stores_total",
-                             "Answers that were kept (memory), sent to the store (store), or why they were not.",
+                             "Answers that were kept in memory or in the store (memory, store), or why they were not.",
                              METRICS_COUNTER, LABELS(2, "filter", "result")},
     [METRIC_CACHE_READ] = {"postern_cache_lookups_total",
                            "Look-ups in the shared store: good, absent, failed (slow or gone), or what was wrong with "

@@ -57,6 +57,19 @@ static struct filter_list filters_of(struct builder *b, const struct setting_lis
     return list;
 }
 
+/* A model's filters are looked at once for each listener: one message is enough. */
+static void warn_once(struct report *report, struct place place, struct span name)
+{
+    for (const struct report_entry *entry = report->first; entry; entry = entry->next)
+        if (entry->warning && entry->place.line == place.line && entry->place.column == place.column &&
+            span_equal(entry->place.file, place.file))
+            return;
+    report_warning(report, place,
+                   "filter \"%.*s\" counts by who calls, but stands where nobody has found that out: all callers count "
+                   "together; put an authenticating filter before it",
+                   SPAN_ARG(name));
+}
+
 /* What a filter needs must be given by one before it, and what it shuns must not be. `given` comes from the filters
  * before these. */
 static unsigned check_order(struct builder *b, const struct settings *place, const struct filter_list *list,
@@ -68,6 +81,9 @@ static unsigned check_order(struct builder *b, const struct settings *place, con
             report_error(b->report, settings_place(place, "filters"),
                          "filter \"%.*s\" needs to know the caller; put an authenticating filter before it",
                          SPAN_ARG(list->uses[i].name));
+        struct place which;
+        if (!(given & FILTER_IDENTITY) && type->tells_callers && type->tells_callers(list->uses[i].settings, &which))
+            warn_once(b->report, which, list->uses[i].name);
         if (type->shuns & given & FILTER_KEPT)
             report_error(b->report, settings_place(place, "filters"),
                          "filter \"%.*s\" stands behind a cache: whom it would refuse would get what is kept; put it "

@@ -89,6 +89,18 @@ static void says_what_cannot_work(void **state)
         {"127.0.0.1:1", "authorize", "authorize: {rules: [{}]}", "needs to know the caller"},
         {"127.0.0.1:1", "\"authorize\", \"authenticate\"", METHODS("{api_keys: k}") ", authorize: {rules: [{}]}",
          "needs to know"},
+        /* who is counted */
+        {"127.0.0.1:1", "rate_limit",
+         "rate_limit: {limits: [{name: a, per: [model], requests: 1/second}, {name: b, per: [model, consumer], "
+         "requests: 1/second}]}",
+         "warning: filter \"rate_limit\" counts by who calls"},
+        {"127.0.0.1:1", "\"rate_limit\", \"authenticate\"",
+         METHODS("{api_keys: k}") ", rate_limit: {limits: [{name: a, per: [\"attribute:x\"], requests: 1/second}]}",
+         "warning: filter \"rate_limit\" counts by who calls"},
+        {"127.0.0.1:1", "\"authenticate\", \"rate_limit\"",
+         METHODS("{peer: {name: me}}") ", rate_limit: {limits: [{name: a, per: [consumer], requests: 1/second}]}", ""},
+        {"127.0.0.1:1", "rate_limit", "rate_limit: {limits: [{name: a, per: [client_address], requests: 1/second}]}",
+         ""},
         {"127.0.0.1:1", "\"authenticate\", \"authorize\"", METHODS("{api_keys: k}") ", authorize: {rules: []}",
          "\"rules\" is empty"},
         {"127.0.0.1:1", "\"authenticate\", \"authorize\", \"cache\"",

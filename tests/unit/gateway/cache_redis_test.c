@@ -424,6 +424,23 @@ static void frozen_server(void **state)
     finish();
 }
 
+/* A server that takes no more says so when the write has been sent already. */
+static void full_server(void **state)
+{
+    (void)state;
+    begin(&(struct cache_redis_options){0});
+    assert_true(put(here, 1, SPAN("one"), LIFE));
+    cache_call_settle(&world, here);
+    (void)redis_cli(&server, world.loop, NULL, "config set maxmemory 1");
+    assert_true(put(here, 2, SPAN("two"), LIFE));
+    cache_call_settle(&world, here);
+    struct cache_redis_counts counts = cache_call_counts(here);
+    assert_true(counts.kept == 1 && counts.refused == 1 && counts.lost == 0);
+    assert_int_equal(counts.dropped_down, 1);
+    (void)redis_cli(&server, world.loop, NULL, "config set maxmemory 0");
+    finish();
+}
+
 static void dead_server(void **state)
 {
     (void)state;
@@ -502,6 +519,7 @@ int main(void)
         cmocka_unit_test(a_purge_by_key_reaches_every_pod),
         cmocka_unit_test(marks_are_bounded),
         cmocka_unit_test(frozen_server),
+        cmocka_unit_test(full_server),
         cmocka_unit_test(dead_server),
         cmocka_unit_test(no_store),
         cmocka_unit_test(leaving),
