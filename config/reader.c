@@ -26,6 +26,29 @@ static bool is_null(const struct node *node)
     return node->kind == NODE_SCALAR && node->style == STYLE_PLAIN && value_is_yaml_null(node->text);
 }
 
+static bool is_choice(const struct setting *setting, struct span text)
+{
+    bool truth; /* on and off are written in other ways too */
+    for (int i = 0; setting->choices[i]; i++)
+        if (span_equal(text, span_str(setting->choices[i])))
+            return true;
+    return value_is_yaml_bool(text, &truth);
+}
+
+/* A single value that the shorthand's own words do not have: whoever wrote it does not know of the shorthand. */
+static void not_short(struct reader *reader, const struct settings_spec *spec, const struct setting *setting,
+                      const struct node *node)
+{
+    struct span words = {0}, keys = {0};
+    for (int i = 0; setting->choices[i]; i++)
+        words = arena_format(reader->arena, "%.*s%s, ", SPAN_ARG(words), setting->choices[i]);
+    for (size_t i = 0; i < spec->count; i++)
+        keys = arena_format(reader->arena, "%.*s%s%s", SPAN_ARG(keys), i ? ", " : "", spec->table[i].name);
+    report_error(reader->report, node->place, "\"%s\" must be %.*sor a map of settings (%.*s), not \"%.*s\"",
+                 spec->name, SPAN_ARG(words), SPAN_ARG(keys), (int)(node->text.len < 80 ? node->text.len : 80),
+                 node->text.ptr);
+}
+
 /*
  * A scalar or list where an object is expected, put into the map that the spec's shorthand says it stands for. NULL
  * when it stands for nothing.
@@ -363,6 +386,11 @@ static bool fill(struct reader *reader, const struct settings_spec *spec, const 
 {
     if (node && node->kind != NODE_MAP) {
         const struct node *map = expand_shorthand(reader, spec, node);
+        const struct setting *setting = map ? find_setting(spec, span_str(spec->shorthand)) : NULL;
+        if (setting && setting->type == SETTING_ENUM && !is_choice(setting, node->text)) {
+            not_short(reader, spec, setting, node);
+            return false;
+        }
         if (!map) {
             must_be_map(reader, spec, node);
             names_refer_all(reader->names, node);

@@ -171,7 +171,7 @@ static void defaults_of_nothing(void **state)
 static const struct {
     const char *text, *said;
 } refused[] = {
-    {"seal: of\n", "s.yaml:1:7: \"mode\" cannot be \"of\"; allowed: on, off\n"},
+    {"seal: of\n", "s.yaml:1:7: \"seal\" must be on, off, or a map of settings (mode, key), not \"of\"\n"},
     {"seal: []\n", "s.yaml:1:7: seal must be a map of settings; this is a list\n"},
     {"limits: [{name: a, requests: 1/day, concurrency: 1}]\n",
      "s.yaml:1:37: limit has both \"requests\" and \"concurrency\"; exactly one of requests, cost, concurrency is "

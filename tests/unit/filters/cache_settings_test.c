@@ -91,6 +91,8 @@ static void test_refused(void **state)
         {"rules: [{max_temperature: 2.5}]", "", "a temperature is at most 2"},
         {"rules: [{operations: [embeddings], max_temperature: 1}]", "", "no effect on embeddings"},
         {"store: shared, " RULE, STORES, "write `seal: off`"},
+        {"store: shared, seal: /run/keys, " RULE, STORES,
+         "\"seal\" must be on, off, or a map of settings (mode, keys)"},
         {"store: shared, seal: on, " RULE, STORES, "sealing needs \"keys\""},
         {"store: shared, seal: {mode: off, keys: {file: /k}}, " RULE, STORES, "\"keys\" has no effect"},
         {"seal: off, " RULE, "", "\"seal\" has no effect without \"store\""},
