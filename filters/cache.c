@@ -198,7 +198,7 @@ static void explain(const struct filter *filter, struct buffer *sentence)
         [CACHE_BYPASS_NO_STORE] = "its Cache-Control forbids it",
         [CACHE_BYPASS_STATEFUL] = "the target keeps its answer, or it continues what the target keeps",
         [CACHE_BYPASS_TOOLS] = "it uses tools that the target carries out",
-        [CACHE_BYPASS_CONSUMER] = "of requests that nobody owns nothing is kept, since \"scope\" is consumer",
+        [CACHE_BYPASS_CONSUMER] = "nobody knows whose it is, and \"scope\" is consumer",
         [CACHE_BYPASS_CREDENTIAL] = "a target of its model is given the client's own credential",
         [CACHE_BYPASS_QUERY] = "its query has parameters whose meaning is not known",
         [CACHE_BYPASS_BODY] = "its body has no sure meaning (a name twice in one object)",
@@ -212,19 +212,17 @@ static void explain(const struct filter *filter, struct buffer *sentence)
                             (filter->exchange->model && tells_caller(&filter->exchange->model->filters));
     cache_wishes_read(&filter->exchange->request.fields, &state.wishes);
     enum cache_bypass why = cache_rule_for(&copy, &state.rule);
-    /* In a simulation nobody has been authenticated: what would become of a known caller's request is said as well. */
-    bool nobody = why == CACHE_BYPASS_CONSUMER;
-    if (why != CACHE_BYPASS_NONE)
-        buffer_format(sentence, "lets it pass%s: %s.", nobody ? " unless its caller is known" : "", reasons[why]);
-    if (why != CACHE_BYPASS_NONE && !nobody)
+    if (why != CACHE_BYPASS_NONE) {
+        buffer_format(sentence, "lets it pass: %s.", reasons[why]);
         return;
-    buffer_format(sentence,
-                  "%s for an answer that is at most %llu s old, of %s; if there is none, the request shares one call "
-                  "with those that are the same, and a complete answer of up to %zu bytes is kept%s.",
-                  nobody ? " For a known caller it looks" : "looks",
-                  (unsigned long long)(cache_rule_ttl(settings, state.rule) / CLOCK_SECOND),
-                  settings->scope == CACHE_TENANT_SHARED ? "anybody" : "this caller",
-                  cache_rule_size(settings, state.rule), settings->store.len ? " here and in the store" : "");
+    }
+    buffer_format(
+        sentence,
+        "looks for an answer that is at most %llu s old, of %s; if there is none, the request shares one call "
+        "with those that are the same, and a complete answer of up to %zu bytes is kept%s.",
+        (unsigned long long)(cache_rule_ttl(settings, state.rule) / CLOCK_SECOND),
+        settings->scope == CACHE_TENANT_SHARED ? "anybody" : "this caller", cache_rule_size(settings, state.rule),
+        settings->store.len ? " here and in the store" : "");
 }
 
 extern const struct filter_type filter_cache;

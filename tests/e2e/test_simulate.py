@@ -152,10 +152,9 @@ def test_cache_says_what_it_does_for_a_known_caller(simulate, tmp_path):
                     "cache": {"store": "shared", "seal": "off", "rules": [{"operations": ["chat"]}]}}}))
     done = simulate(request(body=body_of(temperature=0)))
     said = done.stdout
-    assert "unless its caller is known" in said, done.stderr
-    assert "For a known caller it looks for an answer" in said
+    assert "looks for an answer that is at most 3600 s old, of this caller" in said, done.stderr
     said = simulate(request(body=body_of(temperature=1))).stdout
-    assert "its temperature is above" in said and "known caller" not in said
+    assert "its temperature is above" in said and "looks for" not in said
 
 
 def test_models_are_answered_here(simulate):
