@@ -31,13 +31,14 @@ class Tally:
         self.failed = []
         self.refused = self.closes = 0
         self.slowest = 0.0
-        self.began = time.monotonic()
+        self.began = self.answered = time.monotonic()
 
     def result(self):
+        """The rate is that until the last answer: streams may end long after."""
         seconds = time.monotonic() - self.began
         return {"statuses": dict(self.statuses), "streams": dict(self.streams), "failed": self.failed[:10], "failures": len(self.failed),
                 "refused": self.refused, "closes": self.closes, "slowest_ms": round(1000 * self.slowest, 1),
-                "rate": round(sum(self.statuses.values()) / seconds, 1), "seconds": round(seconds, 1)}
+                "rate": round(sum(self.statuses.values()) / max(self.answered - self.began, 0.001), 1), "seconds": round(seconds, 1)}
 
 
 class Connection(asyncio.Protocol):
@@ -98,7 +99,8 @@ class Asker:
             crowd.tally.failed.append(f"client {self.number}: no answer, got {self.buffer[:80]!r}")
             return True
         status, close = answer
-        crowd.tally.slowest = max(crowd.tally.slowest, time.monotonic() - began)
+        crowd.tally.answered = time.monotonic()
+        crowd.tally.slowest = max(crowd.tally.slowest, crowd.tally.answered - began)
         crowd.tally.statuses[status] += 1
         if close:
             crowd.tally.closes += 1
